@@ -87,6 +87,8 @@ def _type_name(annotation: Any) -> str:
         return _type_name(get_args(annotation)[0])
     if origin is Union or type(annotation).__name__ == "UnionType":
         return "|".join(_type_name(part) for part in get_args(annotation) if part is not type(None))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "{" + ", ".join(annotation.model_fields) + "}"
     names = {str: "TEXT", int: "INT", float: "NUMBER", bool: "true|false"}
     return names.get(annotation, str(annotation))
 
@@ -162,17 +164,27 @@ def _explain(error: ValidationError, given: Given, keys: dict[str, FieldInfo]) -
 
 
 def _explain_one(detail: dict[str, Any], given: Given, keys: dict[str, FieldInfo]) -> str:
-    key = _dotted(detail["loc"], keys)
+    key, item = _dotted(detail["loc"], keys), _item(detail["loc"], keys)
+    found = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error" and not detail["loc"]:  # a rule between keys; its text names them
+        key = next((k for k in sorted(keys, key=len, reverse=True) if found.startswith(k)), "")
+        place = next((given.places[k] for k in _outward(key) if k in given.places), "")
+        return f"{place}: {found}" if place else found
     place = next((given.places[k] for k in _outward(key) if k in given.places), "")
-    if detail["type"] == "missing":
+    if detail["type"] == "missing" and not item:
         wanted = [name for name in keys if name == key or (name.startswith(key + ".") and keys[name].is_required())]
         key = wanted[0] if wanted else key
         return f"{key} is required: give --{key} VALUE or write it into the --config file"
     if detail["type"] == "extra_forbidden":
-        return f"{place}: unknown key {key!r}{nearest(key, keys)}; --help lists every key"
-    expected = f" ({_type_name(keys[key].annotation)})" if key in keys else ""
+        known = _item_keys(keys[key]) if item else keys
+        hint = "" if item else "; --help lists every key"
+        expected = f"; expected {', '.join(known)}" if item else ""
+        return (
+            f"{place}: unknown key {key + item!r}{nearest(item.split('.')[-1] if item else key, known)}{expected}{hint}"
+        )
+    expected = f" ({_type_name(keys[key].annotation)})" if key in keys and not item else ""
     hint = '; a list on the command line is JSON: \'["a", "b"]\'' if detail["type"] == "list_type" else ""
-    return f"{place}: {key}: found {detail['input']!r}; expected: {detail['msg']}{expected}{hint}"
+    return f"{place}: {key}{item}: found {detail['input']!r}; expected: {found}{expected}{hint}"
 
 
 def _dotted(location: tuple[Any, ...], keys: dict[str, FieldInfo]) -> str:
@@ -182,6 +194,21 @@ def _dotted(location: tuple[Any, ...], keys: dict[str, FieldInfo]) -> str:
         if ".".join(parts[:end]) in keys:
             return ".".join(parts[:end])
     return ".".join(parts)
+
+
+def _item(location: tuple[Any, ...], keys: dict[str, FieldInfo]) -> str:
+    """`[2].format`: the place inside a list of objects; empty for every other key."""
+    key = _dotted(location, keys)
+    rest = location[len(key.split(".")) :]
+    if key not in keys or not _item_keys(keys[key]) or not rest:
+        return ""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in rest)
+
+
+def _item_keys(info: FieldInfo) -> list[str]:
+    """The keys of the objects that a list holds; empty for any other type."""
+    inner = get_args(info.annotation)[0] if get_origin(info.annotation) is list else None
+    return list(inner.model_fields) if isinstance(inner, type) and issubclass(inner, BaseModel) else []
 
 
 def _outward(key: str) -> Iterator[str]:

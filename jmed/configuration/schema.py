@@ -24,14 +24,17 @@ class ModelConfig(Section):
     )
 
 
-class WorkersConfig(Section):
-    count: PositiveInt | Literal["auto"] = Field(
-        "auto", description="workers, each with its own copy of the model; auto: as many as cluster and memory hold"
-    )
+class WorkerSize(Section):
     gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="GPUs a worker; auto: 1 where the cluster has GPUs, else 0"
     )
     cpus: PositiveInt = Field(1, description="CPUs, and torch threads, a worker")
+
+
+class WorkersConfig(WorkerSize):
+    count: PositiveInt | Literal["auto"] = Field(
+        "auto", description="workers, each with its own copy of the model; auto: as many as cluster and memory hold"
+    )
 
 
 class JobConfig(Section):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.evaluation.finish import already_finished, write_results
-from jmed.evaluation.folder import RunFolder
+from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.identity import evaluation_identity
 from jmed.evaluation.marks import mark_item
 from jmed.evaluation.plan import Plan, plan_evaluation
@@ -34,7 +34,9 @@ def evaluate(config: EvaluateConfig) -> None:
     session.refuse_lost_output(config.output_dir)
     source = find_model(config.model, config.offline)
     plan = _plan(config, source)
-    folder = RunFolder(Path(config.output_dir).expanduser().absolute(), evaluation_identity(config, source, plan))
+    folder = EvaluationFolder(
+        Path(config.output_dir).expanduser().absolute(), evaluation_identity(config, source, plan)
+    )
     with folder.claim():
         if folder.finished:
             already_finished(folder)
@@ -57,7 +59,7 @@ def _plan(config: EvaluateConfig, source: ModelSource) -> Plan:
     return plan_evaluation(config, load_tokenizer(source), context_length(source), penalty)
 
 
-def _ask(config: EvaluateConfig, source: ModelSource, plan: Plan, folder: RunFolder) -> int:
+def _ask(config: EvaluateConfig, source: ModelSource, plan: Plan, folder: EvaluationFolder) -> int:
     """Ask what has no answer yet; returns the number of questions asked now."""
     from jmed.distributed import session
     from jmed.distributed.progress import Progress
@@ -86,7 +88,7 @@ def _ask(config: EvaluateConfig, source: ModelSource, plan: Plan, folder: RunFol
 
 
 def _acknowledgements(
-    file: Path, workers: "Workers", source: ModelSource, folder: RunFolder, config: EvaluateConfig
+    file: Path, workers: "Workers", source: ModelSource, folder: EvaluationFolder, config: EvaluateConfig
 ) -> Iterator[dict[str, Any]]:
     """Stream the batches through the workers; yields one row a batch when its answers are on disk."""
     import ray

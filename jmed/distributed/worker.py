@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from jmed.configuration.schema import ModelConfig
 from jmed.evaluation.folder import answer_file
-from jmed.evaluation.table import RAW_ANSWERS, write_table
+from jmed.evaluation.table import RAW_ANSWERS
 from jmed.models.source import ModelSource, find_here
 from jmed.offline import forbid_network
+from jmed.runs.files import write_table
 
 
 class EvaluationWorker:

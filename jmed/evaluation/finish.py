@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from jmed.data.question import Question
-from jmed.evaluation.folder import RunFolder
+from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.marks import Marked
 from jmed.evaluation.results import make_results
-from jmed.evaluation.table import ANSWERS, write_table, write_text
+from jmed.evaluation.table import ANSWERS
 from jmed.report.page import make_page
 from jmed.report.terminal import print_results
+from jmed.runs.files import write_table, write_text
 
 
 def write_results(
-    folder: RunFolder,
+    folder: EvaluationFolder,
     model: str,
     marked: Sequence[Marked],
     exam_questions: Sequence[Question],
@@ -32,12 +33,12 @@ def write_results(
     _show(folder, results)
 
 
-def already_finished(folder: RunFolder) -> None:
+def already_finished(folder: EvaluationFolder) -> None:
     """Say so, show the figures again, and do nothing."""
     print(f"{folder.path} holds this run, finished; nothing is asked again", file=sys.stderr)
     _show(folder, json.loads((folder.path / "results.json").read_text("utf-8")))
 
 
-def _show(folder: RunFolder, results: dict[str, Any]) -> None:
+def _show(folder: EvaluationFolder, results: dict[str, Any]) -> None:
     print_results(results)
     print(f"report: {folder.path / 'report.html'}")

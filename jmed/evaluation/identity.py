@@ -8,7 +8,8 @@ from typing import Any
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.evaluation.plan import Plan
-from jmed.models.source import ModelSource, fingerprint, sha256_file
+from jmed.models.source import ModelSource, fingerprint
+from jmed.runs.hashes import file_hashes
 
 _EVALUATE_KEYS = (
     "benchmarks", "languages", "method", "prompt", "shots", "limit", "scoring", "max_new_tokens", "repetition_penalty",
@@ -36,16 +37,6 @@ def evaluation_identity(config: EvaluateConfig, source: ModelSource, plan: Plan)
 def _once(value: Any) -> Any:
     """A list without repeats, as the plan takes it."""
     return list(dict.fromkeys(value)) if isinstance(value, list) else value
-
-
-def file_hashes(files: list[Path], root: Path) -> dict[str, str]:
-    """Path below data_root (elsewhere the bare name, numbered where it repeats) → SHA-256."""
-    hashes: dict[str, str] = {}
-    for file in sorted(set(files)):
-        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
-        same = sum(known.partition(" #")[0] == name for known in hashes)
-        hashes[f"{name} #{same + 1}" if same else name] = sha256_file(file)
-    return hashes
 
 
 def _hash(value: Any) -> str:

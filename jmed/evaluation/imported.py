@@ -15,10 +15,10 @@ from jmed.data.lines import Record, read_jsonl
 from jmed.data.question import Question
 from jmed.errors import UserError, nearest
 from jmed.evaluation.finish import already_finished, write_results
-from jmed.evaluation.folder import RunFolder
-from jmed.evaluation.identity import file_hashes
+from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.marks import Marked, finish_row, row_head
 from jmed.evaluation.plan import make_item_id
+from jmed.runs.hashes import file_hashes
 from jmed.scoring.paper import MARKERS, cut_answer
 from jmed.scoring.reading import is_correct, is_correct_verbatim, read_answer, read_letters_verbatim
 
@@ -46,7 +46,7 @@ def score(config: ScoreConfig) -> None:
         "predictions": file_hashes(files, Path()),
         "data": file_hashes(catalogue.files_of(config.benchmark, root), root),
     }
-    folder = RunFolder(Path(config.output_dir).expanduser().absolute(), identity)
+    folder = EvaluationFolder(Path(config.output_dir).expanduser().absolute(), identity)
     with folder.claim():
         if folder.finished:
             already_finished(folder)

@@ -1,6 +1,5 @@
 """Where a model and its adapter lie, and whether they are whole and fit each other; nothing here needs torch."""
 
-import hashlib
 import json
 import re
 import struct
@@ -12,6 +11,7 @@ from typing import Any
 
 from jmed.configuration.schema import ModelConfig
 from jmed.errors import UserError
+from jmed.runs.hashes import sha256_file
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -184,8 +184,3 @@ def fingerprint(folder: Path) -> dict[str, str]:
     files = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()})
     with ThreadPoolExecutor(4) as pool:
         return dict(zip((file.name for file in files), pool.map(sha256_file, files), strict=True))
-
-
-def sha256_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jmed.configuration.schema import EvaluateConfig
-from jmed.evaluation.folder import RunFolder
+from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.identity import evaluation_identity
 from jmed.evaluation.plan import plan_evaluation
 from jmed.models.source import find_model
@@ -273,7 +273,7 @@ def test_the_output_folder_of_another_evaluation(evaluate: Refused, tiny_model: 
     config = EvaluateConfig.model_validate({**keys, "model": {"path": str(tiny_model)}, "output_dir": "o"})
     source = find_model(config.model, offline=True)
     plan = plan_evaluation(config, AutoTokenizer.from_pretrained(tiny_model), 4096)
-    folder = RunFolder(tmp_path / "out", evaluation_identity(config, source, plan))
+    folder = EvaluationFolder(tmp_path / "out", evaluation_identity(config, source, plan))
     with folder.claim():
         folder.begin(config, {})
     assert evaluate(**{**keys, "limit": 4}) == (

@@ -15,19 +15,28 @@ MAY_IMPORT = {
     "prompts": {"prompts", "data", "errors"},
     "scoring": {"scoring", "data"},
     "statistics": {"statistics"},
-    "models": {"models", "configuration", "data", "errors"},
+    "runs": {"runs", "errors"},
+    "models": {"models", "configuration", "data", "runs", "errors", "offline"},
     "inference": {"inference", "models"},
     "report": {"report", "scoring"},
     "evaluation": {
         "evaluation", "configuration", "data", "prompts", "models", "inference", "scoring", "statistics", "report",
+        "runs", "errors",
+    },
+    "training": {
+        "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "runs",
         "errors",
     },
-    "distributed": {"distributed", "evaluation", "configuration", "models", "inference", "errors", "offline"},
+    "distributed": {
+        "distributed", "training", "evaluation", "configuration", "data", "models", "inference", "report", "runs",
+        "errors", "offline",
+    },
 }  # fmt: skip
-HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "ray"}
+HEAVY = {"torch", "transformers", "peft", "bitsandbytes", "deepspeed", "ray"}
 MAY_BE_HEAVY = {
-    "models": HEAVY - {"ray"},
-    "inference": HEAVY - {"ray"},
+    "models": HEAVY - {"ray", "deepspeed"},
+    "inference": HEAVY - {"ray", "deepspeed"},
+    "training": HEAVY - {"ray"},
     "distributed": HEAVY,
 }
 

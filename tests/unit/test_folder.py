@@ -19,24 +19,25 @@ from hypothesis import strategies as st
 from jmed.configuration.schema import ScoreConfig
 from jmed.data.question import Question
 from jmed.errors import UserError
-from jmed.evaluation.folder import FORMAT, RunFolder, answer_file
+from jmed.evaluation.folder import FORMAT, EvaluationFolder, answer_file
 from jmed.evaluation.plan import Item, Plan
-from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS, write_table, write_text
+from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
+from jmed.runs.files import write_table, write_text
 
 IDENTITY = {"job": "evaluate", "method": "letters", "model": {"config.json": "abc", "model.safetensors": "def"}}
 CONFIG = ScoreConfig(benchmark="mini", predictions="p.jsonl", output_dir="o")
 
 
 @contextlib.contextmanager
-def claimed(path: Path, **changes: Any) -> Iterator[RunFolder]:
+def claimed(path: Path, **changes: Any) -> Iterator[EvaluationFolder]:
     """The folder in the hands of a run; `changes` make it another run."""
-    folder = RunFolder(path, {**IDENTITY, **changes})
+    folder = EvaluationFolder(path, {**IDENTITY, **changes})
     with folder.claim():
         yield folder
 
 
-def begun(path: Path, **changes: Any) -> RunFolder:
+def begun(path: Path, **changes: Any) -> EvaluationFolder:
     """The folder of a run that has started and stopped."""
     with claimed(path, **changes) as folder:
         folder.begin(CONFIG, {"model_folder": "m"})
@@ -64,7 +65,7 @@ def _item(item_id: str) -> Item:
     return Item(question, Request(item_id, "prompt " + item_id, (" A", " B")), "letters", "letters")
 
 
-def answer(folder: RunFolder, batch: int, item_ids: str) -> None:
+def answer(folder: EvaluationFolder, batch: int, item_ids: str) -> None:
     """Commit the answers of a batch, as a worker does."""
     rows = [
         {"item_id": item_id, "response": item_id.upper(), "logprobs": [-1.5, -0.25], "tokens_in": 3, "tokens_out": 2}
@@ -232,7 +233,7 @@ def test_the_same_run_is_known_again_whatever_its_names_hold(identity: dict[str,
     """What run.yaml gives back is what was written: no text that YAML reads as a date, a number or a line break."""
     with tempfile.TemporaryDirectory() as path:
         for _ in range(2):
-            folder = RunFolder(Path(path), identity)
+            folder = EvaluationFolder(Path(path), identity)
             with folder.claim():
                 folder.begin(CONFIG, {})
 
@@ -300,9 +301,9 @@ def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from jmed.evaluation.folder import RunFolder
+from jmed.evaluation.folder import EvaluationFolder
 
-with RunFolder(Path(sys.argv[1]), {}).claim():
+with EvaluationFolder(Path(sys.argv[1]), {}).claim():
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -1,0 +1,1 @@
+"""What a job leaves on disk: its folder, whole files, hashes, the model card."""

@@ -1,0 +1,37 @@
+"""Files that appear whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def write_table(rows: Sequence[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+    """Write rows as Parquet; the file appears whole or not at all."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    with whole(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write into; it takes its place when all is on disk, and goes away if writing fails."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # of its own even if two machines write it
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Teaching: masking, batching, loss, the loop; data-parallel and ZeRO behind one small interface."""
