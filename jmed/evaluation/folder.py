@@ -21,7 +21,7 @@ class EvaluationFolder(RunFolder):
     """The run folder of evaluate and score."""
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        super().__init__(path, identity, RESULTS)
+        super().__init__(path, identity, RESULTS, ["report.html"])
         self.answers = self.work / "answers"
 
     def unanswered(self, plan: Plan) -> list[int]:

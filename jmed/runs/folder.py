@@ -26,12 +26,15 @@ PACKAGES = (
 class RunFolder:
     """An output folder and the identity (everything that decides the answers) of the run that wants it."""
 
-    def __init__(self, path: Path, identity: dict[str, Any], results: Sequence[str]) -> None:
-        """`results` are the files and folders that a finished run leaves; all of them there: it is finished."""
+    def __init__(self, path: Path, identity: dict[str, Any], results: Sequence[str], more: Sequence[str] = ()) -> None:
+        """Once all `results` (files or folders) are there, the run is finished; `more` is what it writes beside them.
+
+        A folder that holds any of them but no run.yaml is somebody else's.
+        """
         self.path = path
         # As YAML gives it back, so that it equals what was written.
         self.identity = yaml.safe_load(yaml.safe_dump({"format": FORMAT, **identity}, allow_unicode=True))
-        self.results = tuple(results)
+        self.results, self.written = tuple(results), (*results, *more)
         self.work = path / "unfinished"  # what only a run that has not ended needs; removed when it has
 
     @property
@@ -63,7 +66,7 @@ class RunFolder:
     def _refuse_foreign(self) -> None:
         file = self.path / "run.yaml"
         if not file.exists():
-            if found := [name for name in self.results if (self.path / name).exists()]:
+            if found := [name for name in self.written if (self.path / name).exists()]:
                 raise UserError(f"output_dir: {self.path} holds {found[0]} but no run.yaml; give another folder")
             return
         try:

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from jmed.configuration.schema import ScoreConfig
 from jmed.data.question import Question
 from jmed.errors import UserError
-from jmed.evaluation.folder import FORMAT, EvaluationFolder, answer_file
+from jmed.evaluation.folder import EvaluationFolder, answer_file
 from jmed.evaluation.plan import Item, Plan
 from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
 from jmed.runs.files import write_table, write_text
+from jmed.runs.folder import FORMAT
 
 IDENTITY = {"job": "evaluate", "method": "letters", "model": {"config.json": "abc", "model.safetensors": "def"}}
 CONFIG = ScoreConfig(benchmark="mini", predictions="p.jsonl", output_dir="o")
