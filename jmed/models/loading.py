@@ -27,9 +27,9 @@ class LoadedModel:
     end_ids: tuple[int, ...]  # tokens that end a text
 
 
-def load_model(source: ModelSource) -> LoadedModel:
+def load_model(source: ModelSource, device: torch.device | None = None) -> LoadedModel:
     """Load model, tokenizer and adapter from local folders; no network, no remote code, no pickle."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = choose_dtype(source.dtype, device)
     options: dict[str, Any] = {"dtype": dtype}
     if source.quantization == "nf4":

@@ -1,0 +1,57 @@
+"""The exam in the loop: the model that learns sits dev benchmarks, asked and marked as the evaluation job does."""
+
+from dataclasses import replace
+from typing import Any
+
+from jmed.configuration.finetune import FinetuneConfig
+from jmed.configuration.schema import EvaluateConfig
+from jmed.evaluation.marks import mark_item
+from jmed.evaluation.plan import Plan, plan_evaluation
+from jmed.evaluation.results import make_results
+from jmed.inference.engine import Engine
+from jmed.models.loading import LoadedModel
+from jmed.training.backend import Backend
+from jmed.training.group import gather
+
+
+def exam_config(config: FinetuneConfig) -> EvaluateConfig:
+    """The exam as an evaluation of its own."""
+    exam = config.evaluate
+    return EvaluateConfig(
+        model=config.model, benchmarks=exam.benchmarks, languages=exam.languages, method=exam.method, prompt=exam.prompt,
+        prompt_file=config.prompt_file, limit=exam.limit, data_root=config.data_root, output_dir=config.output_dir,
+        seed=config.seed, batch_tokens=config.batch_tokens,
+    )  # fmt: skip
+
+
+class Exam:
+    """The questions, planned once; `sit` asks them all."""
+
+    def __init__(self, config: FinetuneConfig, loaded: LoadedModel, backend: Backend) -> None:
+        self.loaded, self.backend = loaded, backend
+        self.plan: Plan = plan_evaluation(exam_config(config), loaded.tokenizer, loaded.max_length)
+
+    def sit(self) -> list[dict[str, Any]]:
+        """Scores as in results.json, the same on every worker; batches are shared out over the workers.
+
+        Where every forward pass is a collective, each worker asks everything.
+        """
+        backend, model = self.backend, self.backend.model
+        engine = Engine(replace(self.loaded, model=model, device=backend.device))
+        first, stride = (0, 1) if backend.lockstep else (backend.rank, backend.world_size)
+        training = model.training
+        model.eval()
+        answers = [
+            vars(answer)
+            for batch in self.plan.batches[first::stride]
+            for answer in engine.answer([item.request for item in batch])
+        ]
+        model.train(training)
+        everyone = {answer["item_id"]: answer for part in gather(answers) for answer in part}
+        marked = [mark_item(item, everyone[item.request.item_id], "", "strict") for item in self.plan.items]
+        return make_results("", marked, self.plan.exam_questions, self.plan.left_out, {})["scores"]
+
+
+def mean_accuracy(scores: list[dict[str, Any]]) -> float:
+    """The mean over benchmarks and languages, each counting the same; what `checkpoint.keep: best` chooses by."""
+    return sum(score["value"] for score in scores) / len(scores)

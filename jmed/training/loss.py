@@ -1,0 +1,47 @@
+"""Next-token loss without the logits of a whole batch: only supervised positions, a chunk at a time."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from jmed.training.batch import Batch
+
+CHUNK = 256  # supervised positions whose logits exist at a time: [256, 152k] in float32 is 155 MB
+
+
+class SupervisedLoss(nn.Module):
+    """A causal language model with its loss: a batch in, the summed negative log-likelihood (nats) out.
+
+    Positions whose next token is not supervised are dropped in front of the vocabulary head, and the head's logits are
+    recomputed in the backward pass, so no more than CHUNK rows of them exist.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model  # transformers PreTrainedModel, or peft PeftModel around it
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        whole = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        output = whole.base_model(
+            input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
+        )
+        # The prediction of token t is read at position t - 1, so the first column is never supervised.
+        rows, columns = batch.supervised[:, 1:].nonzero(as_tuple=True)
+        hidden = output.last_hidden_state[rows, columns]
+        targets = batch.ids[rows, columns + 1]
+        return summed_loss(hidden, targets, whole.get_output_embeddings())
+
+
+def summed_loss(hidden: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> torch.Tensor:
+    """Σ −log p(target) in float32; hidden [positions, width], targets [positions]."""
+    total = hidden.new_zeros((), dtype=torch.float32)
+    for part, wanted in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True):
+        total = total + checkpoint(_chunk_loss, part, wanted, head, use_reentrant=False, preserve_rng_state=False)
+    return total
+
+
+def _chunk_loss(hidden: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> torch.Tensor:
+    return cross_entropy(head(hidden).float(), targets, reduction="sum")

@@ -1,0 +1,86 @@
+"""One worker of a run, from loading to the result; it does not know Ray."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jmed.configuration.finetune import FinetuneConfig
+from jmed.models.loading import LoadedModel, choose_dtype
+from jmed.models.source import ModelSource, find_here
+from jmed.training import group
+from jmed.training.backend import Backend
+from jmed.training.checkpoints import Checkpoints, write_together
+from jmed.training.exam import Exam
+from jmed.training.fence import Fence
+from jmed.training.loop import BEST, Loop
+from jmed.training.model import load_learner
+from jmed.training.parallel import DataParallel
+from jmed.training.probe import Probe
+from jmed.training.schedule import Schedule
+from jmed.training.table import TokenTable
+
+RESULT = "result"  # the trained adapter or model, before the driver puts it in its place
+TOKENS = "tokens.arrow"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker is told."""
+
+    config: FinetuneConfig
+    source: ModelSource
+    output: Path  # the run folder
+    work: Path  # its `unfinished`
+    fence: Fence
+
+
+def teach(job: Job, device: torch.device) -> dict[str, Any]:
+    """Train; leaves the result in `unfinished/result`. Returns the memory that the largest batch took, in bytes."""
+    config = job.config
+    source = find_here(job.source, config.model, config.offline)
+    loaded = load_learner(source, config, device)
+    backend = make_backend(loaded, config, choose_dtype(config.model.dtype, device))
+    table = TokenTable.open(job.work / TOKENS)
+    schedule = Schedule(table, config)
+    peak = 0
+    if Checkpoints(job.work / "checkpoints", backend).latest() is None:
+        peak = _try_out(backend, schedule, loaded)
+    exam = Exam(config, loaded, backend) if config.evaluate.benchmarks else None
+    Loop(config, backend, schedule, exam, job.output, job.work, job.fence, loaded.pad_id).run()
+    _leave_result(job, backend, loaded)
+    return {"peak_bytes": max(group.gather(peak))}
+
+
+def make_backend(loaded: LoadedModel, config: FinetuneConfig, dtype: torch.dtype) -> Backend:
+    if config.sharded:
+        from jmed.training.zero import Zero
+
+        return Zero(loaded.model, config, dtype)
+    return DataParallel(loaded.model, config, dtype)
+
+
+def _try_out(backend: Backend, schedule: Schedule, loaded: LoadedModel) -> int:
+    """What would go wrong later goes wrong now; the largest batch's peak memory in bytes."""
+    probe = Probe(backend, schedule.table, loaded.pad_id, choose_dtype(schedule.config.model.dtype, backend.device))
+    backend.model.train()
+    probe.check_loss()
+    if schedule.config.packing:
+        probe.check_packing()
+    return probe.check_fit(schedule)
+
+
+def _leave_result(job: Job, backend: Backend, loaded: LoadedModel) -> None:
+    """The best epoch's weights if that was asked for, else the last ones, with the tokenizer that belongs to them."""
+    result = job.work / RESULT
+    job.fence.check()
+    best = job.work / BEST
+    if job.config.checkpoint.keep == "best" and not group.agree(None if best.is_dir() else "no"):
+        if backend.rank == 0:
+            best.rename(result)
+    else:
+        write_together(backend, result, backend.export, {})
+    if backend.rank == 0:
+        loaded.tokenizer.save_pretrained(result)
+    group.agree(None)
