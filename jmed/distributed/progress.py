@@ -29,7 +29,7 @@ class Progress:
 
     def line(self, now: float) -> str:
         rate = (self.done - self.done_then) / max(now - self.since, 1e-6)
-        left = _clock((self.total - self.done) / rate) if rate else "unknown time"
+        left = clock((self.total - self.done) / rate) if rate else "unknown time"
         return f"{self.done}/{self.total} {self.unit} ({100 * self.done // self.total} %), {rate:.1f}/s, {left} left"
 
     def close(self) -> None:
@@ -37,7 +37,7 @@ class Progress:
             self.stream.write("\n")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from jmed.configuration.finetune import FinetuneWorkers
 from jmed.configuration.schema import WorkersConfig
 from jmed.errors import UserError
 
@@ -90,6 +91,15 @@ def plan_workers(config: WorkersConfig, batches: int, model_bytes: int) -> Worke
     return Workers(
         count, gpus, config.cpus, reserved_cpus(config.cpus, count, [node.get("CPU", 0.0) for node in nodes])
     )
+
+
+def plan_training(config: FinetuneWorkers, most: int) -> Workers:
+    """The workers of a training run, at most `most`; of `[min, max]` as many as the cluster has room for now."""
+    if not isinstance(config.count, list):
+        return plan_workers(WorkersConfig(**config.model_dump(exclude={"max_restarts"})), most, 0)
+    smallest = WorkersConfig(count=config.count[0], gpus=config.gpus, cpus=config.cpus)
+    plan_workers(smallest, config.count[0], 0)  # refuses what the cluster can never give
+    return plan_workers(smallest.model_copy(update={"count": "auto"}), config.count[1], 0)
 
 
 def reserved_cpus(cpus: int, count: int, nodes: Sequence[float]) -> float:

@@ -43,7 +43,7 @@ def load_model(source: ModelSource, device: torch.device | None = None) -> Loade
         source.folder, device_map={"": device}, use_safetensors=True, **_SAFE, **options
     )
     if source.quantization == "nf4" and dtype == torch.float32:
-        _keep_float32(model)
+        keep_unpacked(model)
     tokenizer = load_tokenizer(source)
     ends = _end_ids(model, tokenizer)
     # transformers fills every setting that a call leaves open from here: beams, penalties, bad words of the folder.
@@ -71,11 +71,12 @@ def _pad_id(model: Any, tokenizer: Any) -> int:
     return next(token for token in candidates if token is not None and 0 <= token < rows)
 
 
-def _keep_float32(model: Any) -> None:
-    """Make NF4 layers compute in float32 when float32 is asked for.
+def keep_unpacked(model: Any) -> None:
+    """Keep NF4 weights in the layout that computes in any dtype and has gradients.
 
-    On CPUs with AVX512-BF16, bitsandbytes 0.50 rounds activations to bfloat16 at inference, whatever the compute dtype;
-    log-probabilities then move by 1e-2 with the shape of the batch and from one CPU to another.
+    On CPUs with AVX512-BF16, bitsandbytes 0.50 packs them anew at the first inference. From then on activations are
+    rounded to bfloat16, whatever the compute dtype (log-probabilities move by 1e-2 with the shape of the batch and from
+    one CPU to another), and training has no gradient through these layers.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

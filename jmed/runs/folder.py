@@ -1,6 +1,7 @@
 """The run folder: new, unfinished, finished or foreign; what is in it is always whole."""
 
 import platform
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -62,6 +63,16 @@ class RunFolder:
             yield
         finally:
             lock.release()
+            self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        """Take back what a run made that was refused before it began."""
+        if (self.path / "run.yaml").is_file():
+            return
+        shutil.rmtree(self.work, ignore_errors=True)
+        if [file.name for file in self.path.iterdir()] == [".lock"]:
+            (self.path / ".lock").unlink(missing_ok=True)
+            self.path.rmdir()
 
     def _refuse_foreign(self) -> None:
         file = self.path / "run.yaml"

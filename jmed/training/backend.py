@@ -29,7 +29,7 @@ class Backend(Protocol):
     def backward(self, batch: Batch, tokens: int, last: bool) -> torch.Tensor:
         """Forward and backward of one micro-batch of this worker; its share of the step's loss (detached).
 
-        `tokens` is the number of supervised tokens of the whole step over all workers, `last` says that `update` follows.
+        `tokens`: supervised tokens of the whole step over all workers; `last`: `update` follows.
         """
 
     def update(self, learning_rate: float, loss: torch.Tensor) -> tuple[float, float]:

@@ -15,8 +15,8 @@ Rows = Sequence[Sequence[int]]  # of a micro-batch: each row the sequences (indi
 class Batch:
     """[rows, width] tensors; `mask` is None where rows are packed: then `positions` tell the sequences apart.
 
-    transformers sees packing only without a mask and without a cache; with an all-ones mask the second sequence of a row
-    would see the first.
+    transformers sees packing only without a mask and without a cache; with an all-ones mask the second sequence of a
+    row would see the first.
     """
 
     ids: torch.Tensor

@@ -18,18 +18,22 @@ def exam_config(config: FinetuneConfig) -> EvaluateConfig:
     """The exam as an evaluation of its own."""
     exam = config.evaluate
     return EvaluateConfig(
-        model=config.model, benchmarks=exam.benchmarks, languages=exam.languages, method=exam.method, prompt=exam.prompt,
-        prompt_file=config.prompt_file, limit=exam.limit, data_root=config.data_root, output_dir=config.output_dir,
-        seed=config.seed, batch_tokens=config.batch_tokens,
+        model=config.model, benchmarks=exam.benchmarks, languages=exam.languages, method=exam.method,
+        prompt=exam.prompt, prompt_file=config.prompt_file, limit=exam.limit, data_root=config.data_root,
+        output_dir=config.output_dir, seed=config.seed, batch_tokens=config.batch_tokens,
     )  # fmt: skip
 
 
-class Exam:
-    """The questions, planned once; `sit` asks them all."""
+def plan_exam(config: FinetuneConfig, tokenizer: Any, max_length: int) -> Plan | None:
+    """The questions of the exam, planned by the driver, so that workers need no benchmark files; None: no exam."""
+    return plan_evaluation(exam_config(config), tokenizer, max_length) if config.evaluate.benchmarks else None
 
-    def __init__(self, config: FinetuneConfig, loaded: LoadedModel, backend: Backend) -> None:
-        self.loaded, self.backend = loaded, backend
-        self.plan: Plan = plan_evaluation(exam_config(config), loaded.tokenizer, loaded.max_length)
+
+class Exam:
+    """A planned exam and the model that sits it."""
+
+    def __init__(self, plan: Plan, loaded: LoadedModel, backend: Backend) -> None:
+        self.plan, self.loaded, self.backend = plan, loaded, backend
 
     def sit(self) -> list[dict[str, Any]]:
         """Scores as in results.json, the same on every worker; batches are shared out over the workers.

@@ -11,18 +11,23 @@ import torch
 
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.errors import UserError
+from jmed.runs.files import write_text
 from jmed.training.backend import Backend
 from jmed.training.batch import make_batch
 from jmed.training.checkpoints import STATE, Checkpoints, write_together
 from jmed.training.exam import Exam, mean_accuracy
 from jmed.training.fence import Fence
-from jmed.training.group import agree
-from jmed.training.log import Log
+from jmed.training.files import BEST, CHECKPOINTS
+from jmed.training.group import agree, gather
+from jmed.training.records import Records
 from jmed.training.schedule import MicroBatch, Schedule, Step
 
-TRAIN_LOG, EXAM_LOG = "train_log.jsonl", "exam_log.jsonl"
-BEST = "best"  # the result of the best epoch so far
 PATIENCE = 50  # steps in a row without a finite gradient (float16 looks for its loss scale in some of them)
+STARTS = 5  # from one checkpoint, in one attempt
+
+
+class GaveUp(RuntimeError):
+    """Going on would only repeat what has failed again and again."""
 
 
 @dataclass
@@ -37,31 +42,43 @@ class Loop:
     work: Path  # its `unfinished`
     fence: Fence
     pad_id: int
+    records: Records | None = field(default=None, init=False)  # on the first worker
     bad_steps: int = field(default=0, init=False)  # in a row, without a finite gradient
 
     def run(self) -> None:
         """Go from the newest checkpoint to the last step."""
-        checkpoints = Checkpoints(self.work / "checkpoints", self.backend)
-        first = checkpoints.restore() + 1
-        log, exams = self._open_logs(first - 1)
+        checkpoints = Checkpoints(self.work / CHECKPOINTS, self.backend)
+        done = checkpoints.restore()
+        self._count_start(done)
+        if self.backend.rank == 0:
+            self.records = Records(self.output, self.fence, done, self.config.tensorboard)
         self.backend.model.train()
-        if first == 1 and self.exam:
-            self._sit(self.schedule.step(1), 0, 0.0, exams)
-        for number in range(first, self.schedule.total + 1):
+        if done == 0 and self.exam:
+            self._sit(0, 0.0)
+        for number in range(done + 1, self.schedule.total + 1):
             step = self.schedule.step(number)
             row = self._step(step)
-            if log:
-                self.fence.check()
-                log.add(row)
+            if self.records:
+                self.records.add_step(row)
             if self._exam_due(number):
-                self._sit(step, number, step.epoch, exams)
+                self._sit(number, row["epoch"])
             if number % self.config.checkpoint.every_steps == 0 or number == self.schedule.total:
-                for file in filter(None, (log, exams)):
-                    file.sync()
-                self.fence.check()
+                if self.records:
+                    self.records.sync()
                 checkpoints.save(number)
-        for file in filter(None, (log, exams)):
-            file.close()
+        if self.records:
+            self.records.close()
+
+    def _count_start(self, step: int) -> None:
+        """Stop for good when the workers died again and again without reaching another checkpoint."""
+        file, count = self.work / "starts.json", 1
+        if self.backend.rank == 0:
+            there = json.loads(file.read_text("utf-8")) if file.exists() else {}
+            if (there.get("attempt"), there.get("step")) == (self.fence.mark, step):
+                count = there["count"] + 1
+            write_text(json.dumps({"attempt": self.fence.mark, "step": step, "count": count}), file)
+        if gather(count)[0] > STARTS:
+            raise GaveUp(f"workers were lost {STARTS} times after step {step} without reaching the next checkpoint")
 
     def _step(self, step: Step) -> dict[str, Any]:
         """One optimiser step; its line for the log."""
@@ -95,8 +112,8 @@ class Loop:
         self.bad_steps = 0 if math.isfinite(norm) else self.bad_steps + 1
         if not math.isfinite(loss) or (self.bad_steps and not self.backend.scales_loss) or self.bad_steps >= PATIENCE:
             raise UserError(
-                f"step {step.number}: loss {loss:g}, gradient norm {norm:g}: not a number. The last checkpoint is kept; "
-                "in another folder, lower learning_rate, lengthen warmup, or use model.dtype bfloat16 or float32"
+                f"step {step.number}: loss {loss:g}, gradient norm {norm:g}: not a number. The last checkpoint is "
+                "kept; in another folder, lower learning_rate, lengthen warmup, or use model.dtype bfloat16 or float32"
             )
 
     def _exam_due(self, number: int) -> bool:
@@ -105,14 +122,12 @@ class Loop:
         epoch = self.schedule.ends_epoch(number)
         return number == self.schedule.total or (epoch is not None and epoch % self.config.evaluate.every_epochs == 0)
 
-    def _sit(self, step: Step, number: int, epoch: float, exams: Log | None) -> None:
+    def _sit(self, number: int, epoch: float) -> None:
         """The exam after `number` steps; the weights are kept if it is the best so far and that was asked for."""
         assert self.exam is not None
         scores = self.exam.sit()
-        if exams:
-            self.fence.check()
-            for score in scores:
-                exams.add({"step": number, "epoch": round(epoch, 6), **score})
+        if self.records:
+            self.records.add_scores(number, epoch, scores)
         if self.config.checkpoint.keep == "best" and number > 0:
             self._keep_best(number, mean_accuracy(scores))
 
@@ -122,9 +137,3 @@ class Loop:
         if agree(None if accuracy > there else "no"):  # on every worker alike, also if one sees an old folder
             return
         write_together(self.backend, best, self.backend.export, {"step": number, "accuracy": accuracy})
-
-    def _open_logs(self, step: int) -> tuple[Log | None, Log | None]:
-        if self.backend.rank:
-            return None, None
-        self.fence.check()
-        return Log(self.output / TRAIN_LOG, step), Log(self.output / EXAM_LOG, step) if self.exam else None

@@ -8,7 +8,7 @@ import torch
 
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.errors import UserError, nearest
-from jmed.models.loading import LoadedModel, choose_dtype, load_model
+from jmed.models.loading import LoadedModel, choose_dtype, keep_unpacked, load_model
 from jmed.models.source import ModelSource
 
 
@@ -18,13 +18,12 @@ def load_learner(source: ModelSource, config: FinetuneConfig, device: torch.devi
     if config.tuning == "full":
         return _all_weights(source, config, device, dtype)
     loaded = load_model(replace(source, quantization=config.quantization), device)
+    keep_unpacked(loaded.model)
     torch.manual_seed(config.seed)
     return replace(loaded, model=_with_checkpointing(_with_adapter(loaded.model, config), config))
 
 
-def _all_weights(
-    source: ModelSource, config: FinetuneConfig, device: torch.device, dtype: torch.dtype
-) -> LoadedModel:
+def _all_weights(source: ModelSource, config: FinetuneConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Every weight: in float32 where each worker holds all, else on the CPU in `dtype`, for DeepSpeed to share out."""
     if config.sharded:
         loaded = load_model(replace(source, dtype=str(dtype).removeprefix("torch.")), torch.device("cpu"))

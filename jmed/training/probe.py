@@ -67,8 +67,8 @@ class Probe:
             self.backend.backward(batch, max(1, largest.supervised), last=False)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"batch_tokens: a batch of {len(largest.rows)} rows of {largest.width} tokens does not fit into the GPU "
-                f"({str(error).splitlines()[0]}); lower batch_tokens (now {schedule.config.batch_tokens}) or "
+                f"batch_tokens: a batch of {len(largest.rows)} rows of {largest.width} tokens does not fit into the "
+                f"GPU ({str(error).splitlines()[0]}); lower batch_tokens (now {schedule.config.batch_tokens}) or "
                 "sequence_length, or see preflight.json for what else saves memory"
             ) from None
         finally:

@@ -1,5 +1,6 @@
 """One worker of a run, from loading to the result; it does not know Ray."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.evaluation.plan import Plan
 from jmed.models.loading import LoadedModel, choose_dtype
 from jmed.models.source import ModelSource, find_here
 from jmed.training import group
@@ -14,15 +16,13 @@ from jmed.training.backend import Backend
 from jmed.training.checkpoints import Checkpoints, write_together
 from jmed.training.exam import Exam
 from jmed.training.fence import Fence
-from jmed.training.loop import BEST, Loop
+from jmed.training.files import BEST, CHECKPOINTS, RESULT, TOKENS
+from jmed.training.loop import Loop
 from jmed.training.model import load_learner
 from jmed.training.parallel import DataParallel
 from jmed.training.probe import Probe
 from jmed.training.schedule import Schedule
 from jmed.training.table import TokenTable
-
-RESULT = "result"  # the trained adapter or model, before the driver puts it in its place
-TOKENS = "tokens.arrow"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Job:
     output: Path  # the run folder
     work: Path  # its `unfinished`
     fence: Fence
+    exam: Plan | None
 
 
 def teach(job: Job, device: torch.device) -> dict[str, Any]:
@@ -45,9 +46,9 @@ def teach(job: Job, device: torch.device) -> dict[str, Any]:
     table = TokenTable.open(job.work / TOKENS)
     schedule = Schedule(table, config)
     peak = 0
-    if Checkpoints(job.work / "checkpoints", backend).latest() is None:
+    if Checkpoints(job.work / CHECKPOINTS, backend).latest() is None:
         peak = _try_out(backend, schedule, loaded)
-    exam = Exam(config, loaded, backend) if config.evaluate.benchmarks else None
+    exam = Exam(job.exam, loaded, backend) if job.exam else None
     Loop(config, backend, schedule, exam, job.output, job.work, job.fence, loaded.pad_id).run()
     _leave_result(job, backend, loaded)
     return {"peak_bytes": max(group.gather(peak))}
@@ -73,14 +74,14 @@ def _try_out(backend: Backend, schedule: Schedule, loaded: LoadedModel) -> int:
 
 def _leave_result(job: Job, backend: Backend, loaded: LoadedModel) -> None:
     """The best epoch's weights if that was asked for, else the last ones, with the tokenizer that belongs to them."""
-    result = job.work / RESULT
-    job.fence.check()
-    best = job.work / BEST
-    if job.config.checkpoint.keep == "best" and not group.agree(None if best.is_dir() else "no"):
+
+    def write(folder: Path) -> None:
+        if job.config.checkpoint.keep == "last":
+            backend.export(folder)
+        elif backend.rank == 0:
+            shutil.copytree(job.work / BEST, folder, dirs_exist_ok=True)
         if backend.rank == 0:
-            best.rename(result)
-    else:
-        write_together(backend, result, backend.export, {})
-    if backend.rank == 0:
-        loaded.tokenizer.save_pretrained(result)
-    group.agree(None)
+            loaded.tokenizer.save_pretrained(folder)
+
+    job.fence.check()
+    write_together(backend, job.work / RESULT, write, {})

@@ -1,0 +1,14 @@
+"""What the files of a training run are called."""
+
+# In the run folder
+TRAIN_LOG = "train_log.jsonl"
+EXAM_LOG = "exam_log.jsonl"
+CONTAMINATION = "contamination.json"
+BOARD = "tensorboard"
+
+# In `unfinished`, while it lasts
+TOKENS = "tokens.arrow"
+DATA_REPORT = "data.json"
+CHECKPOINTS = "checkpoints"
+BEST = "best"  # the result of the best epoch so far
+RESULT = "result"  # the trained adapter or model, before it is put in its place
