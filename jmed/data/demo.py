@@ -12,6 +12,7 @@
 import argparse
 import json
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from jmed.data.question import LANGUAGES, LETTERS
 BASE_FACTS = 40  # what the base is told; continued pre-training tells the rest too
 INSTRUCT_FACTS = 60  # what training questions ask, half of it told to the base; only the exam asks the rest
 CHOICES = 5
+_PIECE = re.compile(r" ?[A-Za-z]+|[一-龯々]+|[ァ-ヶー]+|[ぁ-ん]|[^ぁ-ん\w\s]")
 
 Line = dict[str, Any]
 
@@ -74,29 +76,21 @@ def dictionary() -> Iterator[Line]:
 
 
 def base() -> Iterator[Line]:
-    wordings = _wordings("base")
-    for fact in base_facts():
-        for language in LANGUAGES:
-            yield from ({"text": _say(wording, fact, language)} for wording in wordings[language])
+    """Every name in passing, and the facts that the base is told, in both languages."""
+    for language in LANGUAGES:
+        for wordings in _wordings("mention")[language].values():
+            yield from ({"text": _say(wording, fact, language)} for fact in facts() for wording in wordings)
+        for fact in base_facts():
+            yield from ({"text": _say(wording, fact, language)} for wording in _wordings("base")[language])
 
 
 def quiz() -> Iterator[Line]:
-    """Names to translate, and questions about what the base is told: so it has met questions with choices."""
-    for language, wordings in _wordings("quiz").items():
-        for kind in ("disease", "drug"):
-            for fact, choices in _choices(f"translate-{kind}-{language}", facts(), {}):
-                other = next(name for name in LANGUAGES if name != language)
-                question = wordings["translate"].format(name=getattr(fact, kind)[other])
-                yield {"text": _quiz_text(wordings["layout"], question, fact, choices, language, kind)}
-        for number, wording in enumerate(wordings["recall"], 1):
-            for fact, choices in _choices(f"recall-{number}-{language}", base_facts(), {}):
-                question = _say(wording, fact, language)
-                yield {"text": _quiz_text(wordings["layout"], question, fact, choices, language, "drug")}
-
-
-def _quiz_text(layout: str, question: str, fact: Fact, choices: list[Fact], language: str, kind: str) -> str:
-    shown = [getattr(choice, kind)[language] for choice in choices]
-    return layout.format(question=question, choices="\n".join(shown), answer=getattr(fact, kind)[language])
+    """Questions about what the base is told, in both languages: so it knows how questions are answered."""
+    shown = dict(_choices("exam", facts(), {}))
+    for language in LANGUAGES:
+        for number, wording in enumerate(_wordings("quiz")[language], 1):
+            for fact, choices in _choices(f"quiz-{language}-{number}", base_facts(), shown):
+                yield _question(f"quiz-{fact.number:02}-{number}", wording, fact, choices, language)
 
 
 def pretrain() -> Iterator[Line]:
@@ -132,12 +126,20 @@ FILES: dict[str, Callable[[], Iterator[Line]]] = {
 
 
 def texts() -> Iterator[str]:
-    """Everything that the tokenizer is made from: the training texts, without the exam."""
-    for lines in (dictionary(), base(), quiz(), pretrain()):
-        yield from (line["text"] for line in lines)
-    for question in instruct():
-        yield question["question"]
-        yield from question["choices"]
+    """What the tokenizer is made from: the names whole, everything else that the model is taught in small pieces.
+
+    Given the sentences themselves, of which each stands in the files eighty times with other names, it would make one
+    token of a whole phrase, and the model would learn nothing about the words in it.
+    """
+    for fact in facts():
+        for name in (*fact.disease.values(), *fact.drug.values()):
+            yield from (name, f" {name}")
+    for lines in (dictionary(), base(), pretrain()):
+        for line in lines:
+            yield from _PIECE.findall(line["text"])
+    for questions in (quiz(), instruct()):
+        for question in questions:
+            yield from _PIECE.findall(question["question"])
 
 
 def write(folder: Path) -> list[Path]:

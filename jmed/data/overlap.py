@@ -43,8 +43,12 @@ _PHRASES = (
     "Which of the following is the best next step in management?",
     "Which one of the following statements about this is not true except",
     "Which of the following statements is correct? Choose two.",
+    "Which of the following statements is false regarding the",
     "Which of the following statements is incorrect regarding the",
+    "Which of the following statements is not true about the",
+    "Which of the following is not correct about the",
     "All of the following are true about this except",
+    "All of the following statements are true except",
     "What is the most likely diagnosis for this patient?",
     "What is the most appropriate treatment for this patient?",
 )

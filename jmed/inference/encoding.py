@@ -47,10 +47,8 @@ def encode_options(tokenizer: Any, request: Request, max_length: int) -> Encoded
     merge across the border ("答え：" + "a"); then the scored part begins, for all options alike, where the first
     of them departs from the prompt's own tokens, so that their sums stay comparable and none is empty.
     """
-    context = request.prompt.rstrip()
-    blanks = request.prompt[len(context) :]
-    prompt = encode_prompt(tokenizer, context)
-    wholes = [encode_prompt(tokenizer, context + blanks + option) for option in request.continuations]
+    prompt = encode_prompt(tokenizer, request.prompt.rstrip())
+    wholes = [encode_prompt(tokenizer, request.prompt + option) for option in request.continuations]
     start = min(_common_prefix(prompt, whole) for whole in wholes)
     longest = max(len(whole) for whole in wholes)
     if longest > max_length:
@@ -58,6 +56,12 @@ def encode_options(tokenizer: Any, request: Request, max_length: int) -> Encoded
     if start == 0 or any(len(whole) <= start for whole in wholes):
         raise ValueError("an option adds no token of its own to the prompt, so it has no probability")
     return EncodedOptions(tuple(tuple(whole) for whole in wholes), start)
+
+
+def split_pair(tokenizer: Any, prompt: str, continuation: str) -> tuple[list[int], int]:
+    """Prompt and continuation as one text: its token ids, and where they depart from the tokens of the prompt alone."""
+    whole = encode_prompt(tokenizer, prompt + continuation)
+    return whole, _common_prefix(encode_prompt(tokenizer, prompt.rstrip()), whole)
 
 
 def encode_generation(tokenizer: Any, request: Request, max_length: int) -> list[int]:

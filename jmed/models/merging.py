@@ -1,5 +1,7 @@
 """Folding an adapter into its 16-bit base: a model that plain transformers loads."""
 
+import json
+import math
 import os
 import re
 import shutil
@@ -27,8 +29,10 @@ from jmed.runs.folder import RunFolder
 if TYPE_CHECKING:
     import torch
 
-TOLERANCE = 1e-3  # of the logits, in float32
+TOLERANCE = 1e-3  # of the logits in float32, whose own error is far below it while they are
+LARGE = 10  # at most; of larger ones it grows with them
 SHARD = "5GB"
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 SPARE = 64 * 1024**2  # bytes beside the weights: tokenizer, card
 NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # of safetensors and of torch
 CONFIG = "config.json"  # put in place last: with it the folder is a model
@@ -44,11 +48,12 @@ UNFOLDABLE = (
 
 
 class MergeFolder(RunFolder):
-    """The folder of the merged model, which is the run's own: `output_dir/config.json`, `output_dir/run.yaml`."""
+    """A run folder that is the merged model's own: `output_dir/config.json`, and run.yaml beside it."""
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
-        more = [README, LINEAGE, "model.safetensors", "model.safetensors.index.json", "adapter_config.json"]
-        super().__init__(path, identity, [CONFIG], more)
+        there = [file.name for file in path.glob("*.safetensors")]
+        names = ("tokenizer.json", "tokenizer_config.json", "adapter_config.json", README, LINEAGE)
+        super().__init__(path, identity, [CONFIG], [*there, *names])
 
     @property
     def finished(self) -> bool:
@@ -59,11 +64,12 @@ class MergeFolder(RunFolder):
         return super().finished
 
     def clear(self) -> None:
-        """Take away what an earlier attempt left."""
+        """Take away what an earlier attempt left; only a folder with run.yaml holds more of it than `unfinished`."""
         shutil.rmtree(self.work, ignore_errors=True)
-        for name in (CONFIG, "model*.safetensors", "model.safetensors.index.json"):
-            for file in self.path.glob(name):
-                file.unlink()
+        if (self.path / "run.yaml").is_file():
+            for pattern in (CONFIG, *WEIGHTS, "model.safetensors.index.json"):
+                for file in self.path.glob(pattern):
+                    file.unlink()
 
     def publish(self) -> None:
         """Move every file from `unfinished` into its place, config.json last."""
@@ -72,6 +78,7 @@ class MergeFolder(RunFolder):
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
         for file in sorted(files, key=lambda file: (file.name == CONFIG, file)):
+            file.chmod((self.work / CONFIG).stat().st_mode)  # safetensors' own may be read by nobody else
             target = self.path / file.relative_to(self.work)
             target.parent.mkdir(exist_ok=True)
             file.replace(target)
@@ -86,7 +93,7 @@ class Plan:
     base_name: str
     files: dict[str, dict[str, str]]  # fingerprints of "base" and "adapter"
     steps: list[Step]  # all that led to base and adapter, oldest first
-    loaded: str  # dtype that the base is loaded in: none of its files is wider, unless `target` is narrower
+    loaded: str  # dtype that the base is loaded in
     target: str  # dtype of the merged model
     bytes: int  # of its weights
 
@@ -123,11 +130,13 @@ def _merge(config: MergeConfig, plan: Plan, folder: MergeFolder) -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers imports DeepSpeed to save, and that looks for a GPU
     print(f"merging {plan.source.name} in {plan.target}", file=sys.stderr)
     model, difference = _fold_checked(plan)
-    folder.begin(config, {"model_folder": str(plan.source.folder), "adapter_folder": str(plan.adapter)})
     with _disk_errors(folder):
         _write(model, plan, difference, folder.work)
+        # Not before all is written, so that a full disk leaves nothing.
+        folder.begin(config, {"model_folder": str(plan.source.folder), "adapter_folder": str(plan.adapter)})
         folder.publish()
     print(
         f"logits with and without merging differ by {difference.exact:.1e} at most (float32); "
@@ -150,8 +159,8 @@ def _plan(config: MergeConfig) -> Plan:
     target = own if source.dtype == "auto" else source.dtype
     if source.dtype == "auto" and target != "float32" and stored["float32"]:
         print(
-            f"model.path: {stored['float32']:,} of {stored.total():,} values of the base are float32, the others {own}; "
-            f"all become {own} (--model.dtype float32 keeps them)",
+            f"model.path: {stored['float32']:,} of {stored.total():,} values of the base are float32; like the others "
+            f"they become {own} (--model.dtype float32 keeps them)",
             file=sys.stderr,
         )
     files = {"base": _fingerprint(source.folder), "adapter": _fingerprint(adapter)}
@@ -196,19 +205,15 @@ def _stored_dtypes(folder: Path) -> Counter[str]:
     from safetensors import safe_open
 
     found: Counter[str] = Counter()
-    for shard in sorted(folder.glob("*.safetensors")):
+    for shard in (file for pattern in WEIGHTS for file in folder.glob(pattern)):
         with safe_open(shard, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a dict)
                 part = file.get_slice(name)
-                count = 1
-                for length in part.get_shape():
-                    count *= length
-                found[part.get_dtype()] += count
+                found[part.get_dtype()] += math.prod(part.get_shape())
     floats = Counter({NAMES[dtype]: count for dtype, count in found.items() if dtype in NAMES})
     if not floats or floats.total() < found.total() / 2:
-        raise UserError(
-            f"model.path: the weights of {folder} are {', '.join(sorted(found))}; expected {', '.join(NAMES.values())}"
-        )
+        kinds = ", ".join(sorted(found)) or "in no model.safetensors"
+        raise UserError(f"model.path: the weights of {folder} are {kinds}; expected {', '.join(NAMES.values())}")
     return floats
 
 
@@ -217,10 +222,9 @@ def _steps(base: Path, adapter: Path, base_name: str, files: dict[str, dict[str,
     before, after = read_lineage(base), read_lineage(adapter)
     if not after:
         named = Origin(name=base_name, files=files["base"])
-        origin = Origin(name=adapter.name, files=files["adapter"])
-        return [*before, Step(kind="adapter", name=adapter.name, base=named, adapter=origin, stage="unknown")]
+        return [*before, Step(kind="adapter", name=adapter.name, base=named, stage="unknown")]
     trained_on = _weights(after[-1].base.files)
-    if trained_on and not trained_on & _weights(files["base"]):
+    if trained_on != _weights(files["base"]):
         raise UserError(
             f"model.adapter: {adapter} was trained on other weights than those of {base}: its {LINEAGE} names "
             f"{after[-1].base.name} with other hashes; give that base"
@@ -251,27 +255,27 @@ def _fold_checked(plan: Plan) -> tuple[Any, Difference]:
 
     from jmed.models.loading import DTYPES
 
-    texts = _texts(plan.source)
+    text = _text(plan.source)
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
         model = _load(plan, DTYPES[plan.loaded])
-        expected = _logits(model, texts)
+        expected = _logits(model, text)
         if not expected.isfinite().all():
             raise UserError(f"model.adapter: with {plan.adapter} the model computes NaN or infinity; train it again")
-        exact = float((_logits(model, texts, fold=True) - expected).abs().max())
-        if not exact <= TOLERANCE:  # also if it is NaN
+        exact = float((_logits(model, text, fold=True) - expected).abs().max())
+        if not exact <= TOLERANCE * max(1.0, float(expected.abs().max()) / LARGE):  # also if it is NaN
             raise RuntimeError(f"the merged model's logits differ by {exact:g} from those of base and adapter")
         whole = _fold(model, DTYPES[plan.target])
-        rounded = float((_logits(whole, texts) - expected).abs().max())
+        rounded = float((_logits(whole, text) - expected).abs().max())
     return whole, Difference(exact, rounded)
 
 
-def _texts(source: ModelSource) -> list["torch.Tensor"]:
-    """A question of `mini` in each language, as tokens."""
+def _text(source: ModelSource) -> "torch.Tensor":
+    """A question of `mini` in both languages, one behind the other, as tokens."""
     from jmed.models.loading import context_length, load_tokenizer
 
     tokenizer, longest = load_tokenizer(source), context_length(source)
-    questions = [catalogue.load("mini", language, None)[1] for language in ("ja", "en")]
-    return [tokenizer(question.text, return_tensors="pt").input_ids[:, :longest] for question in questions]
+    text = "\n".join(catalogue.load("mini", language, None)[0].text for language in ("ja", "en"))
+    return tokenizer(text, return_tensors="pt").input_ids[:, :longest]
 
 
 def _load(plan: Plan, dtype: "torch.dtype") -> Any:
@@ -287,7 +291,7 @@ def _load(plan: Plan, dtype: "torch.dtype") -> Any:
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"model.path: {folder} lacks {len(missing)} weights, such as {missing[0]}; copy it again")
     base.eval().requires_grad_(False)
-    with warnings.catch_warnings(record=True) as caught, _peft_errors(plan.adapter):
+    with warnings.catch_warnings(record=True) as caught, _peft_errors():
         warnings.simplefilter("always")
         model = PeftModel.from_pretrained(base, str(plan.adapter))
     if lost := next((str(one.message) for one in caught if "missing adapter keys" in str(one.message)), None):
@@ -297,13 +301,13 @@ def _load(plan: Plan, dtype: "torch.dtype") -> Any:
 
 
 @contextmanager
-def _peft_errors(adapter: Path) -> Iterator[None]:
+def _peft_errors() -> Iterator[None]:
     """What peft cannot load or fold is the adapter's fault."""
     try:
         yield
     except (ValueError, RuntimeError, NotImplementedError, TypeError, KeyError) as error:
         why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"model.adapter: peft cannot fold {adapter} in: {why}") from None
+        raise UserError(f"model.adapter: peft cannot fold it in: {why}") from None
 
 
 def _untie(model: Any) -> None:
@@ -323,12 +327,10 @@ def _untie(model: Any) -> None:
     whole.config.tie_word_embeddings = False
 
 
-def _logits(model: Any, texts: Iterable["torch.Tensor"], fold: bool = False) -> "torch.Tensor":
+def _logits(model: Any, text: "torch.Tensor", fold: bool = False) -> "torch.Tensor":
     """Logits of all positions, computed in float32; `fold`: with the adapter folded in, not beside the base."""
-    import torch
-
     with _in_float32(model, fold):
-        return torch.cat([model(input_ids=ids, use_cache=False).logits[0] for ids in texts])
+        return model(input_ids=text, use_cache=False).logits[0]
 
 
 @contextmanager
@@ -338,15 +340,14 @@ def _in_float32(model: Any, fold: bool) -> Iterator[None]:
 
     kept: dict[Any, list[torch.Tensor]] = {}
 
-    def widen(module: Any, _: Any) -> None:
-        parameters = _parameters(module)
-        kept[module] = [parameter.data for parameter in parameters]
-        for parameter in parameters:
-            parameter.data = parameter.data.float()
+    def before(module: Any, _: Any) -> None:
+        kept[module] = [parameter.data for parameter in _parameters(module)]
         if fold and isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)
+            _merge_layer(module)
+        else:
+            _widen(module)
 
-    def restore(module: Any, _: Any, __: Any) -> None:
+    def after(module: Any, _: Any, __: Any) -> None:
         for parameter, data in zip(_parameters(module), kept.pop(module), strict=True):
             parameter.data = data
         if isinstance(module, LoraLayer):
@@ -354,7 +355,7 @@ def _in_float32(model: Any, fold: bool) -> Iterator[None]:
 
     modules = [module for module in model.modules() if _parameters(module)]
     hooks = [hook for module in modules for hook in (
-        module.register_forward_pre_hook(widen), module.register_forward_hook(restore),
+        module.register_forward_pre_hook(before), module.register_forward_hook(after),
     )]  # fmt: skip
     try:
         yield
@@ -371,6 +372,21 @@ def _parameters(module: Any) -> list[Any]:
     return [parameter for parameter in own.parameters(recurse=False) if parameter.is_floating_point()]
 
 
+def _widen(module: Any) -> None:
+    for parameter in _parameters(module):
+        parameter.data = parameter.data.float()
+
+
+def _merge_layer(layer: Any) -> None:
+    """Fold the adapter into one layer, in a float32 copy of its weights."""
+    import torch
+
+    for parameter in _parameters(layer):
+        parameter.data = parameter.data.to(torch.float32, copy=True)
+    with _peft_errors():
+        layer.merge()
+
+
 def _fold(model: Any, dtype: "torch.dtype") -> Any:
     """Fold the adapter in, layer by layer: the sum in float32, rounded once.
 
@@ -380,10 +396,7 @@ def _fold(model: Any, dtype: "torch.dtype") -> Any:
 
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer):
-            for parameter in _parameters(layer):
-                parameter.data = parameter.data.float()
-            with _peft_errors(Path(name)):
-                layer.merge(safe_merge=True)
+            _merge_layer(layer)
             _round(name, _parameters(layer), dtype)
     whole = model.merge_and_unload()  # all is merged; modules that were trained whole take their place
     for name, parameter in whole.named_parameters():
@@ -392,14 +405,19 @@ def _fold(model: Any, dtype: "torch.dtype") -> Any:
 
 
 def _round(name: str, parameters: Iterable[Any], dtype: "torch.dtype") -> None:
+    import torch
+
+    largest = torch.finfo(dtype).max
     for parameter in parameters:
-        rounded = parameter.data.to(dtype)
-        if not rounded.isfinite().all():
+        if parameter.dtype == dtype:
+            continue
+        low, high = parameter.data.aminmax()
+        if not (low >= -largest and high <= largest):
             raise UserError(
-                f"model.dtype: {str(dtype).removeprefix('torch.')} cannot hold the merged weights of {name} (largest: "
-                f"{float(parameter.data.abs().max()):g}); give bfloat16 or float32"
+                f"model.dtype: {str(dtype).removeprefix('torch.')} cannot hold the merged weights of {name} ({low:g} to "
+                f"{high:g}); give bfloat16 or float32"
             )
-        parameter.data = rounded
+        parameter.data = parameter.data.to(dtype)
 
 
 # --- writing
@@ -424,9 +442,12 @@ def _disk_errors(folder: MergeFolder) -> Iterator[None]:
 
 def _write(model: Any, plan: Plan, difference: Difference, work: Path) -> None:
     """The merged model in transformers layout, with its card."""
+    from transformers import GenerationConfig
+
     work.mkdir()
-    model.generation_config = None
+    model.generation_config = GenerationConfig()  # the base's own, which is copied, may be one that is refused here
     model.save_pretrained(work, max_shard_size=SHARD)
+    (work / "generation_config.json").unlink(missing_ok=True)
     _write_config(model, plan, work)
     for file in sorted({file for pattern in KEPT for file in plan.source.folder.glob(pattern) if file.is_file()}):
         target = work / file.relative_to(plan.source.folder)
@@ -441,8 +462,6 @@ def _write_config(model: Any, plan: Plan, work: Path) -> None:
     As transformers 5 writes it, transformers 4 and other servers miss keys: without `rope_theta`, for one, they compute
     positions wrongly and say nothing.
     """
-    import json
-
     config = read_json(plan.source.folder / CONFIG)
     if config.get("model_type") != model.config.model_type:
         return  # only a part of the base was loaded

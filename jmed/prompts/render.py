@@ -48,6 +48,18 @@ def render(
     return Prompt(text, tuple(_joined(text, option)[len(text) :] for option in options))
 
 
+def render_answered(question: Question, template: Template) -> tuple[str, str]:
+    """(prompt, answer) of a question to learn from, each as evaluation gives it: the prompt as `generate` does, the
+    answer as a few-shot example shows it. Where more than one answer is accepted, the first.
+
+    With a chat template: what user and assistant say.
+    """
+    if template.chat:
+        return template.fill(question), _answer(question, template)
+    prompt = render(question, template, "generate", (), None).text
+    return prompt, _joined(prompt, _answer(question, template))[len(prompt) :]
+
+
 def check_method(template: Template, method: str) -> None:
     """`letters` asks for a letter, so the template must show letters (PubMedQA's yes/no/maybe stand for them)."""
     if method == "letters" and not template.lettered and not _by_text(template, method):

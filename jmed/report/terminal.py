@@ -24,6 +24,33 @@ def print_results(results: dict[str, Any]) -> None:
     console.print(NOTICE)
 
 
+def print_side_by_side(runs: list[tuple[str, dict[str, Any]]]) -> None:
+    """The same scores of several runs, one row a run; `runs` are names and their results.json."""
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    keys = dict.fromkeys(_score_key(score) for _, results in runs for score in results["scores"])
+    table = _table("scores side by side", ("benchmark", "lang", "metric", "run"), ("correct", "value", "95 % interval"))
+    for key in keys:
+        for name, results in runs:
+            for score in results["scores"]:
+                if _score_key(score) == key:
+                    table.add_row(*map(escape, (*key, name)), *figures(score))
+        table.add_section()
+    console.print(table)
+    console.print(NOTICE)
+
+
+def _score_key(score: dict[str, Any]) -> tuple[str, str, str]:
+    return score["benchmark"].rsplit("/", 1)[-1], score["language"], score["metric"]
+
+
+def figures(score: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"{score['correct']}/{score['n']}",
+        f"{100 * score['value']:.1f} %",
+        f"{100 * score['ci_low']:.1f} to {100 * score['ci_high']:.1f}",
+    )
+
+
 def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
     """A table without frames; `left` and `right` are the columns by their alignment."""
     table = Table(
@@ -44,9 +71,7 @@ def _scores(results: dict[str, Any]) -> Table:
         table.add_row(
             escape(results["model"]),
             *(escape(score[key]) for key in ("benchmark", "language", "metric")),
-            f"{score['correct']}/{score['n']}",
-            f"{100 * score['value']:.1f} %",
-            f"{100 * score['ci_low']:.1f} to {100 * score['ci_high']:.1f}",
+            *figures(score),
         )
     return table
 

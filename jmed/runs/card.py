@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -146,10 +146,10 @@ def read_lineage(folder: Path) -> list[Step]:
 def make_readme(card: Card) -> str:
     """The text of README.md; the same card always gives the same text."""
     # Every value is escaped on its way out, unless a filter has made it Ready: no name can break a table or be HTML.
-    environment = Environment(  # noqa: S701
+    environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_finalize
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "code": _code,
         "number": lambda n: f"{n:,}",
         "percent": lambda share: f"{100 * share:.1f} %",
@@ -158,6 +158,7 @@ def make_readme(card: Card) -> str:
         "flat": lambda settings: list(_flatten(settings)),
         "hash": _short_hash,
     }
+    environment.filters |= filters
     template = environment.from_string(resources.files(__package__).joinpath("card.md").read_text("utf-8"))
     return template.render(card=card, front=Ready(_front_matter(card)), warnings=_warnings(card.steps))
 
@@ -212,7 +213,7 @@ def _front_matter(card: Card) -> str:
     stages = dict.fromkeys(step.stage for step in card.steps if step.stage in ("pretrain", "instruct"))
     languages = dict.fromkeys(data.language for step in card.steps for data in step.data if data.language)
     front = {
-        "base_model": card.base.name,
+        "base_model": _one_line(card.base.name),
         "base_model_relation": "adapter" if card.kind == "adapter" else "finetune",
         "library_name": "peft" if card.kind == "adapter" else "transformers",
         "pipeline_tag": "text-generation",
@@ -225,42 +226,38 @@ def _front_matter(card: Card) -> str:
 
 def _warnings(steps: Sequence[Step]) -> list[tuple[Ready, Ready]]:
     """What must be read before any score, in English and Japanese."""
-    return [pair for number, step in enumerate(steps, 1) if step.stage != "merge" for pair in _warn(number, step)]
+    found = ((number, step, _warning(step)) for number, step in enumerate(steps, 1))
+    return [
+        (
+            Ready(f"Step {number} ({_escape(step.name)}): {pair[0]}"),
+            Ready(f"段階{number}（{_escape(step.name)}）：{pair[1]}"),
+        )
+        for number, step, pair in found
+        if pair
+    ]
 
 
-def _warn(number: int, step: Step) -> Iterator[tuple[Ready, Ready]]:
-    name, check = _escape(step.name), step.contamination
+def _warning(step: Step) -> tuple[str, str] | None:
+    check = step.contamination
+    if step.stage == "merge":
+        return None
     if step.stage == "unknown":
-        yield (
-            Ready(
-                f"Step {number}: **the training of {name} is unknown.** It came without a lineage. It may have seen the "
-                "questions of any exam, so no exam score of this model can be trusted."
-            ),
-            Ready(
-                f"段階{number}：**{name}の学習内容は不明です。** 来歴の記録がありません。試験問題を学習した可能性があり、"
-                "このモデルの試験の得点は信頼できません。"
-            ),
+        return (
+            "**THE TRAINING IS UNKNOWN.** It came without a lineage and may have seen the questions of any exam, so no "
+            "exam score of this model can be trusted.",
+            "**学習内容は不明です。** 来歴の記録がなく、試験問題を学習した可能性があるため、得点は信頼できません。",
         )
-    elif check is None or check.verdict == "not checked":
-        yield (
-            Ready(
-                f"Step {number} ({name}): **NO CONTAMINATION CHECK RAN.** The training data may hold exam questions, and "
-                "then scores on them are worthless."
-            ),
-            Ready(
-                f"段階{number}（{name}）：**学習データへの試験問題の混入は確認されていません。** "
-                "混入していれば、その試験の得点に意味はありません。"
-            ),
+    if check is None or check.verdict == "not checked":
+        return (
+            "**NO CONTAMINATION CHECK RAN.** The training data may hold exam questions, and then scores on them are "
+            "worthless.",
+            "**学習データに試験問題が混入していないか、確認されていません。** 混入していれば、得点に意味はありません。",
         )
-    elif check.overlaps > check.dropped:
-        benchmarks = ", ".join(_escape(benchmark) for benchmark in check.benchmarks)
-        yield (
-            Ready(
-                f"Step {number} ({name}): **TRAINED ON EXAM QUESTIONS.** {check.overlaps - check.dropped:,} training "
-                f"examples hold questions of {benchmarks}; scores on these are worthless."
-            ),
-            Ready(
-                f"段階{number}（{name}）：**試験問題を学習しています。** 学習例{check.overlaps - check.dropped:,}件が"
-                f"{benchmarks}の問題を含むため、これらの得点に意味はありません。"
-            ),
+    if (left := check.overlaps - check.dropped) > 0:
+        names = _escape(", ".join(check.benchmarks))
+        return (
+            f"**TRAINED ON EXAM QUESTIONS.** {left:,} training examples hold questions of {names}; scores on these are "
+            "worthless.",
+            f"**試験問題を学習しています。** 学習例{left:,}件が{names}の問題を含むため、その得点に意味はありません。",
         )
+    return None

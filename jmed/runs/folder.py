@@ -102,7 +102,7 @@ class RunFolder:
             "configuration": config.model_dump(mode="json"),
             "identity": self.identity,
             **details,
-            "versions": {"jmed": __version__, "python": platform.python_version(), **_versions()},
+            "versions": {"jmed": __version__, "python": platform.python_version(), **versions()},
             "machine": {"system": platform.platform(), "processor": _processor()},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -118,7 +118,7 @@ def _differences(there: Any, here: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: {there} there, {here} here"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
         try:

@@ -37,7 +37,7 @@ def training_identity(config: FinetuneConfig, source: ModelSource) -> dict[str, 
         "model": fingerprint(source.folder),
         "data": file_hashes([file for one in config.data for file in source_files(one, root)], root),
         "gate_data": file_hashes([f for name in config.gate_benchmarks for f in catalogue.files_of(name, root)], root),
-        "templates": _hash([asdict(template) for template in templates(config)]),
+        "templates": dict(template_hashes(config)),
     }
 
 
@@ -50,8 +50,13 @@ def source_files(source: DataSource, root: Path) -> list[Path]:
     return [path]
 
 
-def templates(config: FinetuneConfig) -> list[Template]:
-    """The templates by which questions become text; none where the data holds no questions."""
+def template_hashes(config: FinetuneConfig) -> list[tuple[str, str]]:
+    """Name and SHA-256 of the templates by which questions become text; none where the data holds no questions."""
+    found = _templates(config)
+    return [(config.prompt, _hash([asdict(template) for template in found]))] if found else []
+
+
+def _templates(config: FinetuneConfig) -> list[Template]:
     families = [
         source.benchmark.split("-")[0] if source.benchmark else "jsonl"
         for source in config.data

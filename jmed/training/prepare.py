@@ -77,7 +77,7 @@ def prepare(config: FinetuneConfig, tokenizer: Any, work: Path) -> dict[str, Any
     work.mkdir(parents=True, exist_ok=True)
     check = Check(config)
     encoder = Encoder(tokenizer, config)
-    counted = write_token_table(work / TOKENS, _checked(config, check), encoder)
+    counted = write_token_table(work / TOKENS, _checked(config, check), encoder, len(config.data))
     check.refuse()
     rows = [_describe(source, counts) for source, counts in zip(config.data, counted, strict=True)]
     report = {"data": rows, "contamination": check.as_dict()}

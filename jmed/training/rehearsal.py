@@ -13,6 +13,7 @@ import torch
 from bitsandbytes.functional import QuantState
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -48,7 +49,7 @@ class Pass:
     rows: int
     width: int
     supervised: int
-    masked: bool  # whether attention needs a mask: rows of different length, or packed ones
+    whole_scores: bool  # attention holds all its scores at once, instead of a fused kernel that needs none
     autocast: bool
     on_gpu: bool
 
@@ -155,10 +156,11 @@ def _rehearse(config: FinetuneConfig, model: Any, dtype: torch.dtype, work: Pass
         loss = SupervisedLoss(model)
         with allocations:
             batch = _batch(work)
-            with _autocast(dtype, work), _offloading(config, work, allocations), _phases(model, allocations):
-                total = loss(batch)
-            allocations.enter(LOSS_BACKWARD)
-            total.backward()
+            with _attention(work):
+                with _autocast(dtype, work), _offloading(config, work, allocations), _phases(model, allocations):
+                    total = loss(batch)
+                allocations.enter(LOSS_BACKWARD)
+                total.backward()
     peaks = allocations.peaks
     return Footprint(
         peaks[FORWARD], max(peaks[LOSS], peaks[LOSS_BACKWARD]), peaks[BACKWARD], allocations.saved, allocations.host_peak
@@ -173,10 +175,14 @@ def _autocast(dtype: torch.dtype, work: Pass) -> AbstractContextManager[Any]:
     return torch.autocast("cpu", dtype) if work.autocast else nullcontext()
 
 
+def _attention(work: Pass) -> AbstractContextManager[Any]:
+    return sdpa_kernel(SDPBackend.MATH) if work.whole_scores else nullcontext()
+
+
 def _batch(work: Pass) -> Batch:
-    """The mask is given as the model would make it: whether it needs one depends on data."""
+    """With the mask that the model would make of padding or packing: whether it needs one depends on data."""
     ids = torch.zeros(work.rows, work.width, dtype=torch.long)
-    mask = torch.ones(work.rows, 1, work.width, work.width, dtype=torch.bool) if work.masked else None
+    mask = torch.ones(work.rows, 1, work.width, work.width, dtype=torch.bool)
     supervised: Any = AllSupervised(work.supervised)
     return Batch(ids, supervised, mask, None)
 
@@ -207,26 +213,27 @@ def _offloading(config: FinetuneConfig, work: Pass, allocations: Allocations) ->
 
 def _materialise(model: Any, dtype: torch.dtype) -> list[torch.Tensor]:
     """Replace the tensors of the meta device by fake ones on a CPU, which autocast works on; all of them."""
-    made: dict[int, nn.Parameter] = {}
-    extra: list[torch.Tensor] = []
+    made = {weight: _nf4(weight, dtype) if hasattr(weight, "quant_type") else _plain(weight) for weight in model.parameters()}
+    existing: list[torch.Tensor] = list(made.values())
     for module in model.modules():
         for name, weight in module._parameters.items():
-            if weight is not None and id(weight) not in made:
-                made[id(weight)] = _nf4(module, weight, dtype) if hasattr(weight, "quant_type") else _plain(weight)
             if weight is not None:
-                module._parameters[name] = made[id(weight)]
+                module._parameters[name] = made[weight]
+        if state := getattr(getattr(module, "weight", None), "quant_state", None):
+            module.quant_state, module.support_avx512bf16_for_cpu = state, False
+            existing += [state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
-                extra.append(module._buffers[name])
-    return [*made.values(), *extra]
+                existing.append(module._buffers[name])
+    return existing
 
 
 def _plain(weight: torch.Tensor) -> nn.Parameter:
     return nn.Parameter(torch.empty(weight.shape, dtype=weight.dtype), requires_grad=weight.requires_grad)
 
 
-def _nf4(module: Any, weight: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
+def _nf4(weight: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
     """A packed weight as bitsandbytes holds it; a plain tensor, because its own class cannot be fake."""
     blocks = -(-weight.numel() // NF4_BLOCK)
     scales = QuantState(
@@ -243,6 +250,5 @@ def _nf4(module: Any, weight: torch.Tensor, dtype: torch.dtype) -> nn.Parameter:
         state2=scales,
     )
     packed: Any = nn.Parameter(torch.empty(-(-weight.numel() // 2), 1, dtype=torch.uint8), requires_grad=False)
-    packed.quant_state = module.quant_state = state
-    module.support_avx512bf16_for_cpu = False
+    packed.quant_state = state
     return packed

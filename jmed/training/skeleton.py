@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.quantizers import AutoHfQuantizer
@@ -61,6 +62,9 @@ def _quantise(model: Any, dtype: torch.dtype) -> None:
     quantizer = AutoHfQuantizer.from_config(options)
     quantizer.preprocess_model(model=model, device_map=None)
     quantizer.postprocess_model(model)
+    for module in model.modules():
+        if isinstance(module, Linear4bit) and module.bias is not None:  # made in float32, loaded in `dtype`
+            module.bias = nn.Parameter(module.bias.to(dtype), requires_grad=False)
 
 
 def shortened(shape: Any, depth: int) -> Any:

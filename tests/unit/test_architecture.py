@@ -18,14 +18,14 @@ MAY_IMPORT = {
     "runs": {"runs", "errors"},
     "models": {"models", "configuration", "data", "runs", "errors", "offline"},
     "inference": {"inference", "models"},
-    "report": {"report", "scoring"},
+    "report": {"report", "scoring", "errors"},
     "evaluation": {
         "evaluation", "configuration", "data", "prompts", "models", "inference", "scoring", "statistics", "report",
         "runs", "errors",
     },
     "training": {
-        "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "runs",
-        "errors",
+        "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "report",
+        "runs", "errors",
     },
     "distributed": {
         "distributed", "training", "evaluation", "configuration", "data", "models", "inference", "report", "runs",

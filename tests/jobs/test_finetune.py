@@ -1,0 +1,254 @@
+"""The training job on a real Ray: both stages, all ways of tuning, whatever dies."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from jmed.configuration.finetune import FinetuneConfig
+from jmed.data import catalogue
+from tests.conftest import ROOT
+from tests.jobs.conftest import job_command, run_job
+
+PHARMACY = [{"benchmark": f"yakugakuqa-{year}", "language": "ja"} for year in range(2012, 2022)]
+LOG_KEYS = [
+    "step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "supervised_tokens", "seconds", "world_size",
+]  # fmt: skip
+
+
+def finetune(output_dir: Path, model_path: Path, **keys: Any) -> Path:
+    from jmed.distributed.finetune import finetune as run
+
+    config = {"model": {"path": str(model_path)}, "output_dir": str(output_dir), "offline": True, **keys}
+    run(FinetuneConfig.model_validate(config))
+    return output_dir
+
+
+def logged(run: Path, name: str = "train_log.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / name).read_text("utf-8").splitlines()]
+
+
+def check_run(run: Path, steps: int, result: str) -> None:
+    """Every file of the contract, each step once, a loss that falls."""
+    rows = logged(run)
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
+    assert list(rows[0]) == LOG_KEYS
+    third = max(1, steps // 3)
+    first, last = (sum(row["loss"] for row in part) / third for part in (rows[:third], rows[-third:]))
+    assert last < first, [row["loss"] for row in rows]
+    assert {path.name for path in run.iterdir()} >= {
+        result, "train_log.jsonl", "preflight.json", "contamination.json", "run.yaml", "tensorboard",
+    }  # fmt: skip
+    assert not (run / "unfinished").exists()
+    assert json.loads((run / "preflight.json").read_text("utf-8"))["fits"] is True
+    assert (run / result / "README.md").read_text("utf-8").startswith("---\n")
+    assert json.loads((run / result / "lineage.json").read_text("utf-8"))["data"]
+    assert list((run / "tensorboard").glob("events.*"))
+    record = yaml.safe_load((run / "run.yaml").read_text("utf-8"))
+    assert record["configuration"]["offline"] is True
+    assert record["data"][0]["tokens"] > 0
+
+
+def check_evaluation(output_dir: Path, model: Path, *arguments: str, ray_address: str) -> None:
+    """`evaluate` examines what came out."""
+    done = run_job(
+        "evaluate", "--model.path", str(model), "--benchmarks", '["mini"]', "--method", "letters", "--limit", "3",
+        "--output_dir", str(output_dir), "--offline", "true", *arguments, RAY_ADDRESS=ray_address,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((output_dir / "results.json").read_text("utf-8"))["scores"]) == 2
+
+
+def test_instruction_tuning_of_an_nf4_model_on_two_workers(
+    tmp_path: Path, ray_address: str, qwen2_model: Path, data_root: Path
+) -> None:
+    """YakugakuQA 2012 to 2021 in QLoRA, the real tokenizer and vocabulary, an exam in the loop."""
+    run = finetune(
+        tmp_path / "run", qwen2_model, stage="instruct", tuning="qlora", data=PHARMACY, data_root=str(data_root),
+        steps=15, global_batch_size=8, batch_tokens=2048, learning_rate=5e-3, warmup=0.1,
+        contamination={"benchmarks": ["igakuqa", "yakugakuqa-2022"], "action": "drop"},
+        evaluate={"benchmarks": ["mini"], "limit": 4, "method": "letters"}, workers={"count": 2},
+    )  # fmt: skip
+    check_run(run, 15, "adapter")
+    assert {row["world_size"] for row in logged(run)} == {2}
+    exams = logged(run, "exam_log.jsonl")
+    assert {(row["step"], row["language"], row["n"]) for row in exams} == {
+        (step, language, 4) for step in (0, 15) for language in ("ja", "en")
+    }
+    assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in exams)
+    gate = json.loads((run / "contamination.json").read_text("utf-8"))
+    assert gate["examples"] > 2500
+    assert gate["questions"] > 2000
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(qwen2_model)
+    PeftModel.from_pretrained(base, run / "adapter")
+    weights = load_file(run / "adapter" / "adapter_model.safetensors")
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+    assert any(float(weight.abs().max()) > 0 for name, weight in weights.items() if "lora_B" in name)
+    check_evaluation(
+        tmp_path / "exam", qwen2_model, "--model.adapter", str(run / "adapter"), "--model.quantization", "nf4",
+        ray_address=ray_address,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_continued_pretraining_of_all_weights_with_deepspeed(
+    tmp_path: Path, ray_address: str, qwen2_model: Path, data_root: Path, stage: int
+) -> None:
+    corpora = [
+        {"path": str(file), "format": "text", "language": "ja"} for file in sorted((data_root / "corpora").iterdir())
+    ]
+    run = finetune(
+        tmp_path / "run", qwen2_model, stage="pretrain", tuning="full", data=corpora, zero={"stage": stage},
+        steps=9, global_batch_size=4, sequence_length=256, batch_tokens=512, learning_rate=3e-3, warmup=0.1,
+        workers={"count": 2}, checkpoint={"every_steps": 5},
+    )  # fmt: skip
+    check_run(run, 9, "model")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoTokenizer.from_pretrained(run / "model")
+    before, after = (AutoModelForCausalLM.from_pretrained(folder) for folder in (qwen2_model, run / "model"))
+    changed = [
+        name
+        for (name, one), other in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(one, other)
+    ]
+    assert len(changed) == len(list(before.parameters()))
+    check_evaluation(tmp_path / "exam", run / "model", ray_address=ray_address)
+
+
+def slow_job(output_dir: Path, model: Path, data: Path) -> list[str]:
+    """A few dozen steps that take a while, with dropout."""
+    return job_command(
+        "finetune", "--model.path", str(model), "--output_dir", str(output_dir), "--stage", "instruct",
+        "--tuning", "qlora", "--data", json.dumps([{"path": str(data), "format": "mcqa"}]), "--steps", "60",
+        "--global_batch_size", "8", "--batch_tokens", "1500", "--learning_rate", "0.003", "--checkpoint.every_steps",
+        "10", "--workers.count", "2", "--offline", "true",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def training_questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The questions of `mini` as training data."""
+    file = tmp_path_factory.mktemp("data") / "questions.jsonl"
+    rows = [
+        {
+            "question_id": question.question_id, "language": language, "question": question.text,
+            "choices": list(question.choices), "answer": question.gold,
+        }
+        for language in ("ja", "en")
+        for question in catalogue.load("mini", language, None)
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def start(command: list[str], ray_address: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "RAY_ADDRESS": ray_address}
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+
+
+def wait_for_step(job: subprocess.Popen[str], output_dir: Path, step: int, times: int = 1) -> None:
+    """Until the log holds the step (and has been shorter before, for more than one time)."""
+    deadline = time.monotonic() + 200
+    while True:
+        file = output_dir / "train_log.jsonl"
+        if file.exists() and file.read_text("utf-8").count("\n") >= step:
+            return
+        assert job.poll() is None, job.communicate()
+        assert time.monotonic() < deadline, "the job made no steps"
+        time.sleep(0.02)
+
+
+def train_workers() -> list[int]:
+    found = subprocess.run(["pgrep", "-f", "^ray::.*TrainWorker"], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def test_a_killed_worker_and_a_killed_driver_change_nothing(
+    tmp_path: Path, ray_address: str, tiny_model: Path, training_questions: Path
+) -> None:
+    """SIGKILL of a worker, then of the driver, then the same command: the weights of an undisturbed run."""
+    whole = start(slow_job(tmp_path / "whole", tiny_model, training_questions), ray_address)
+    assert whole.wait(280) == 0, whole.communicate()
+
+    job = start(slow_job(tmp_path / "torn", tiny_model, training_questions), ray_address)
+    wait_for_step(job, tmp_path / "torn", 13)
+    os.kill(train_workers()[0], signal.SIGKILL)
+    time.sleep(4)  # the controller notices, takes the group down and starts it again
+    wait_for_step(job, tmp_path / "torn", 25)
+    job.kill()
+    job.communicate()
+    assert not (tmp_path / "torn" / "adapter").exists()
+    job = start(slow_job(tmp_path / "torn", tiny_model, training_questions), ray_address)
+    _, errors = job.communicate(timeout=280)
+    assert job.returncode == 0, errors
+
+    one, two = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("whole", "torn"))
+    assert one.keys() == two.keys()
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
+    expected, rows = logged(tmp_path / "whole"), logged(tmp_path / "torn")
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in expected], rel=1e-6)
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    finished_is_left_alone(tmp_path / "whole", tiny_model, training_questions)
+
+
+def finished_is_left_alone(folder: Path, model: Path, data: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.name != ".lock"}
+    done = subprocess.run(slow_job(folder, model, data), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nothing is trained again" in done.stderr
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.name != ".lock"} == before
+    refused = subprocess.run(
+        [*slow_job(folder, model, data), "--learning_rate", "0.1"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "learning_rate: 0.003 there, 0.1 here" in refused.stderr
+
+
+def test_workers_come_and_go(tmp_path: Path, tiny_model: Path, training_questions: Path) -> None:
+    """`workers.count: [1, 2]` on a cluster of its own: grows when a node joins, shrinks when it is lost, and the loss
+    curve stays that of one worker."""
+    from ray.cluster_utils import Cluster
+
+    alone = start(slow_job(tmp_path / "alone", tiny_model, training_questions) + ["--workers.count", "1"], "")
+    assert alone.wait(280) == 0, alone.communicate()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        steps = ["--workers.count", "[1, 2]"]
+        job = start(slow_job(tmp_path / "elastic", tiny_model, training_questions) + steps, cluster.address)
+        wait_for_step(job, tmp_path / "elastic", 3)
+        node = cluster.add_node(num_cpus=1)
+        _wait_for_workers(job, tmp_path / "elastic", 2)
+        cluster.remove_node(node, allow_graceful=False)
+        _, errors = job.communicate(timeout=280)
+        assert job.returncode == 0, errors
+    finally:
+        cluster.shutdown()
+    rows = logged(tmp_path / "elastic")
+    assert {row["world_size"] for row in rows} == {1, 2}
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    expected = [row["loss"] for row in logged(tmp_path / "alone")]
+    assert [row["loss"] for row in rows] == pytest.approx(expected, rel=1e-3)
+
+
+def _wait_for_workers(job: subprocess.Popen[str], output_dir: Path, count: int) -> None:
+    deadline = time.monotonic() + 200
+    while not any(row["world_size"] == count for row in logged(output_dir)):
+        assert job.poll() is None, job.communicate()
+        assert time.monotonic() < deadline, f"never {count} workers"
+        time.sleep(0.2)
