@@ -28,7 +28,7 @@ SLACK = 50  # tokens of other text that may stand in a question, beside as many 
 EXCERPT = 60  # characters
 
 _SAY_NOTHING = frozenset(("yes", "no", "maybe", "true", "false"))
-_NUMBERING = re.compile(r"(q|question|id|no|item|case|ex|example|test|train|dev|row|line|sample)[0-9]+")
+_NUMBERING = re.compile(r"([^\W0-9_]{3,}|q|id|no|ex)[0-9]+")
 _Hit = tuple[int, int, Gram]  # place in the text, part, n-gram
 _Share = tuple[float, bool]  # part of the n-grams found; whether that is an overlap
 
@@ -53,7 +53,6 @@ class _Entry:
     stem: list[str]
     choices: frozenset[str]  # their tokens, joined by spaces
     parts: range  # stem, context, choices
-    n_bodies: int  # how many of the parts, from the first, are stem and context
     length: int  # tokens in all
     language: str
     known_alone: bool = False  # by its stem, without the choices
@@ -99,10 +98,11 @@ class ContaminationGate:
         return Overlap(benchmark, question_id, language, place, kind, round(share, 3), excerpt)
 
     def _add(self, question: Question, known: dict[tuple[str, ...], int]) -> None:
-        key = tuple(_joined(part) for part in (question.text, question.context, *question.choices))
-        number = known.setdefault(key, len(self._entries))
+        """One more question; what is asked in the same words (igakuqa and igakuqa-2018) is kept once, in `known`."""
+        texts = [tokens_of(text) for text in (question.text, question.context, *question.choices)]
+        number = known.setdefault(tuple(map(" ".join, texts)), len(self._entries))
         if number == len(self._entries):
-            self._entries.append(self._entry(question))
+            self._entries.append(self._entry(texts, question.language))
         asker, stem = len(self._askers), " ".join(question.text.split())
         excerpt = stem if len(stem) <= EXCERPT else f"{stem[: EXCERPT - 1]}…"
         self._askers.append((question.benchmark, question.question_id, question.language, excerpt))
@@ -110,18 +110,16 @@ class ContaminationGate:
         self._entries[number].askers.append(asker)
         self._by_id[_plain(question.question_id)].append(asker)
 
-    def _entry(self, question: Question) -> _Entry:
-        stem, choices = tokens_of(question.text), [tokens_of(choice) for choice in question.choices]
-        bodies = [stem, tokens_of(question.context)] if question.context else [stem]
-        parts = self._index.add([*bodies, *choices])
+    def _entry(self, texts: list[list[str]], language: str) -> _Entry:
+        """From the tokens of stem, context and choices."""
+        parts = self._index.add(texts)
         self._entry_of += [len(self._entries)] * len(parts)
         return _Entry(
-            stem=stem,
-            choices=frozenset(" ".join(choice) for choice in choices if not _says_nothing(choice)),
+            stem=texts[0],
+            choices=frozenset(" ".join(choice) for choice in texts[2:] if not _says_nothing(choice)),
             parts=parts,
-            n_bodies=len(bodies),
-            length=sum(map(len, [*bodies, *choices])),
-            language=question.language,
+            length=sum(map(len, texts)),
+            language=language,
         )
 
     def _set_anchors(self) -> None:
@@ -172,7 +170,7 @@ class ContaminationGate:
         """The largest of the stem's, the context's and the whole question's share that is an overlap."""
         counts, fewest = Counter(part for part, _ in pair), FEWEST[entry.language]
         whole = len(pair) / sum(self._sizes[part] for part in entry.parts)
-        enough = [counts[part] / self._sizes[part] for part in entry.parts[: entry.n_bodies] if counts[part] >= fewest]
+        enough = [counts[part] / self._sizes[part] for part in entry.parts[:2] if counts[part] >= fewest]
         if len(counts) >= TOUCHED and len(pair) >= 2 * fewest:
             enough.append(whole)
         best = max(enough, default=0.0)
@@ -183,9 +181,9 @@ class ContaminationGate:
         plain = _plain(question.question_id)
         for asker in self._by_id.get(plain, ()):
             ours, theirs = question.benchmark, self._askers[asker][0]
-            if (_family(ours) == _family(theirs) != "") or (
-                (_is_own_file(ours) or _is_own_file(theirs)) and _is_distinctive(plain)
-            ):
+            same_publisher = bool(ours) and _family(ours) == _family(theirs)
+            own_file = _is_own_file(ours) or _is_own_file(theirs)
+            if same_publisher or (own_file and _is_distinctive(plain)):
                 yield asker
 
 
@@ -229,7 +227,7 @@ def _plain(question_id: str) -> str:
 
 
 def _is_distinctive(plain: str) -> bool:
-    """Letters and digits, four at least, and no mere number of a line: 112a23, but not 17 or question0012."""
+    """Letters and digits, four at least, as in 112a23: not 17, nor a word with a number (q0012, anatomy7)."""
     mixed = any(sign.isdigit() for sign in plain) and not plain.isdigit()
     return len(plain) >= 4 and mixed and not _NUMBERING.fullmatch(plain)
 

@@ -58,7 +58,8 @@ def _alpaca(record: Record, language: str | None) -> Example:
 def _chat(record: Record, language: str | None) -> Example:
     messages = record.fields.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise record.error("field 'messages' is missing or no list; expected a list of {role, content}")
+        found = "is missing" if "messages" not in record.fields else "is empty" if messages == [] else "is no list"
+        raise record.error(f"field 'messages' {found}; expected a list of {{role, content}}")
     turns = tuple(_message(record, number, message) for number, message in enumerate(messages))
     spoken = [role for role, _ in turns if role != "system"]
     expected = ["user", "assistant"] * (len(spoken) // 2)

@@ -50,11 +50,10 @@ def evaluate(config: EvaluateConfig) -> None:
 
 
 def _plan(config: EvaluateConfig, source: ModelSource) -> Plan:
-    from transformers.utils import logging as transformers_logging
-
     from jmed.models.loading import context_length, load_tokenizer, model_penalty
+    from jmed.models.quiet import quiet_libraries
 
-    transformers_logging.set_verbosity_error()
+    quiet_libraries()
     penalty = model_penalty(source) if config.repetition_penalty == "model" else config.repetition_penalty
     return plan_evaluation(config, load_tokenizer(source), context_length(source), penalty)
 

@@ -90,15 +90,14 @@ def _train(config: FinetuneConfig, source: ModelSource, folder: RunFolder, resul
 
 def _prepare(config: FinetuneConfig, source: ModelSource, work: Path) -> Prepared:
     """Check everything that can be checked without workers, and write the token table."""
-    from transformers.utils import logging as transformers_logging
-
     from jmed.models.loading import context_length, load_tokenizer
+    from jmed.models.quiet import quiet_libraries
     from jmed.training.exam import plan_exam
     from jmed.training.prepare import prepare
     from jmed.training.schedule import Schedule
     from jmed.training.table import TokenTable
 
-    transformers_logging.set_verbosity_error()
+    quiet_libraries()
     tokenizer, longest = load_tokenizer(source), context_length(source)
     if config.sequence_length > longest:
         raise UserError(
@@ -190,14 +189,13 @@ def work(settings: dict[str, Any]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
     from ray.train.torch import get_device
-    from transformers.utils import logging
 
+    from jmed.models.quiet import quiet_libraries
     from jmed.training.loop import GaveUp
     from jmed.training.run import teach
 
     torch.set_num_threads(settings["threads"])
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_libraries()
     try:
         teach(job, get_device())
     except (UserError, GaveUp) as error:

@@ -26,14 +26,13 @@ class EvaluationWorker:
             forbid_network()
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         import torch
-        from transformers.utils import logging
 
         from jmed.inference.engine import Engine
         from jmed.models.loading import load_model
+        from jmed.models.quiet import quiet_libraries
 
         torch.set_num_threads(threads)
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        quiet_libraries()
         self.answers = answers
         self.engine = Engine(load_model(find_here(source, config, offline)))
 

@@ -34,10 +34,13 @@ def encode_prompt(tokenizer: Any, text: str) -> list[int]:
 
     Some tokenizers also put an end-of-text token behind; nothing could follow it, so it is taken off.
     """
-    begins = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-    ids = tokenizer(text, add_special_tokens=not begins)["input_ids"]
-    ended = bool(tokenizer.eos_token) and ids[-1:] == [tokenizer.eos_token_id]
-    return ids[:-1] if ended and not text.endswith(tokenizer.eos_token) else ids
+    return _encode(tokenizer, text)[0]
+
+
+def encode_with_offsets(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """The token ids of `encode_prompt`, and for each the characters of the text that it stands for: [first, last)."""
+    ids, encoding = _encode(tokenizer, text, return_offsets_mapping=True)
+    return ids, encoding["offset_mapping"][: len(ids)]
 
 
 def encode_options(tokenizer: Any, request: Request, max_length: int) -> EncodedOptions:
@@ -72,6 +75,15 @@ def encode_generation(tokenizer: Any, request: Request, max_length: int) -> list
             f"the model takes {max_length:,}"
         )
     return prompt
+
+
+def _encode(tokenizer: Any, text: str, **options: bool) -> tuple[list[int], Any]:
+    """The ids, and the tokenizer's whole answer."""
+    begins = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+    encoding = tokenizer(text, add_special_tokens=not begins, **options)
+    ids = encoding["input_ids"]
+    ended = bool(tokenizer.eos_token) and ids[-1:] == [tokenizer.eos_token_id]
+    return (ids[:-1] if ended and not text.endswith(tokenizer.eos_token) else ids), encoding
 
 
 def _common_prefix(first: list[int], second: list[int]) -> int:

@@ -414,8 +414,8 @@ def _round(name: str, parameters: Iterable[Any], dtype: "torch.dtype") -> None:
         low, high = parameter.data.aminmax()
         if not (low >= -largest and high <= largest):
             raise UserError(
-                f"model.dtype: {str(dtype).removeprefix('torch.')} cannot hold the merged weights of {name} ({low:g} to "
-                f"{high:g}); give bfloat16 or float32"
+                f"model.dtype: {str(dtype).removeprefix('torch.')} cannot hold the merged weights of {name} "
+                f"({low:g} to {high:g}); give bfloat16 or float32"
             )
         parameter.data = parameter.data.to(dtype)
 

@@ -48,7 +48,8 @@ def build_tiny_model(
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
-    from transformers.utils import logging
+
+    from jmed.models.quiet import quiet_libraries
 
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -67,7 +68,7 @@ def build_tiny_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config)
-    logging.disable_progress_bar()
+    quiet_libraries()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,5 +1,6 @@
 """Next-token loss without the logits of a whole batch: only supervised positions, a chunk at a time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.utils.checkpoint import checkpoint
 from jmed.training.batch import Batch
 
 CHUNK = 256  # supervised positions whose logits exist at a time: [256, 152k] in float32 is 155 MB
+
+Project = Callable[[torch.Tensor], torch.Tensor]  # hidden states to logits
 
 
 class SupervisedLoss(nn.Module):
@@ -32,10 +35,13 @@ class SupervisedLoss(nn.Module):
         rows, columns = batch.supervised[:, 1:].nonzero(as_tuple=True)
         hidden = output.last_hidden_state[rows, columns]
         targets = batch.ids[rows, columns + 1]
-        return summed_loss(hidden, targets, whole.get_output_embeddings())
+        return self.summed(hidden, targets, whole.get_output_embeddings())
+
+    def summed(self, hidden: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> torch.Tensor:
+        return summed_loss(hidden, targets, head)
 
 
-def summed_loss(hidden: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> torch.Tensor:
+def summed_loss(hidden: torch.Tensor, targets: torch.Tensor, head: Project) -> torch.Tensor:
     """Σ −log p(target) in float32; hidden [positions, width], targets [positions]."""
     total = hidden.new_zeros((), dtype=torch.float32)
     for part, wanted in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True):
@@ -43,5 +49,5 @@ def summed_loss(hidden: torch.Tensor, targets: torch.Tensor, head: nn.Module) ->
     return total
 
 
-def _chunk_loss(hidden: torch.Tensor, targets: torch.Tensor, head: nn.Module) -> torch.Tensor:
+def _chunk_loss(hidden: torch.Tensor, targets: torch.Tensor, head: Project) -> torch.Tensor:
     return cross_entropy(head(hidden).float(), targets, reduction="sum")

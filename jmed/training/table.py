@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from jmed.runs.files import whole
 from jmed.training.encoding import Encoded, Encoder
 
 SCHEMA = pa.schema([("ids", pa.list_(pa.int32())), ("supervised", pa.list_(pa.bool_())), ("source", pa.int16())])
-CHUNK = 1000  # sequences in one record batch
+CHUNK = 1_000_000  # tokens in one record batch, about: what the writer holds in memory
 
 
 @dataclass
@@ -65,14 +64,10 @@ def write_token_table(
 ) -> list[Counts]:
     """Encode examples, each with the number of its source, into a file that appears whole or not at all."""
     counts = [Counts() for _ in range(sources)]
-    rows = _encoded(examples, encoder, counts)
     with whole(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
         with pa.ipc.new_file(sink, SCHEMA) as writer:
-            while chunk := list(islice(rows, CHUNK)):
-                columns = [[one.ids for one, _ in chunk], [one.supervised for one, _ in chunk], [n for _, n in chunk]]
-                arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-                writer.write(pa.record_batch(arrays, schema=SCHEMA))
-        sink.flush()
+            for batch in _batches(_encoded(examples, encoder, counts)):
+                writer.write(batch)
         if not sum(one.sequences for one in counts):
             read, long = sum(one.examples for one in counts), sum(one.too_long for one in counts)
             raise UserError(
@@ -85,7 +80,7 @@ def _encoded(
     examples: Iterable[tuple[int, Example]], encoder: Encoder, counts: list[Counts]
 ) -> Iterator[tuple[Encoded, int]]:
     for source, example in examples:
-        count, sequences = counts[source], encoder.encode(example)
+        count, sequences = counts[source], encoder.encode(example, source)
         count.examples += 1
         count.sequences += len(sequences)
         count.too_long += not sequences
@@ -93,3 +88,23 @@ def _encoded(
             count.tokens += len(one.ids)
             count.supervised_tokens += sum(one.supervised)
             yield one, source
+
+
+def _batches(rows: Iterable[tuple[Encoded, int]]) -> Iterator[pa.RecordBatch]:
+    """Record batches of about CHUNK tokens. Rows wait as arrays: a list of Python's numbers is nine times as large."""
+    waiting: list[tuple[np.ndarray, np.ndarray, int]] = []
+    tokens = 0
+    for one, source in rows:
+        waiting.append((np.array(one.ids, dtype=np.int32), np.array(one.supervised), source))
+        tokens += len(one.ids)
+        if tokens >= CHUNK:
+            yield _batch(waiting)
+            waiting, tokens = [], 0
+    if waiting:
+        yield _batch(waiting)
+
+
+def _batch(rows: list[tuple[np.ndarray, np.ndarray, int]]) -> pa.RecordBatch:
+    ids, supervised, sources = zip(*rows, strict=True)
+    columns = zip((list(ids), list(supervised), list(sources)), SCHEMA, strict=True)
+    return pa.record_batch([pa.array(column, field.type) for column, field in columns], schema=SCHEMA)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,23 +37,31 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
 
 
-def in_group(model: Path, keys: dict[str, Any], output: Path) -> None:
-    """A worker of a group; the first one leaves its weights."""
-    weights = train(configured(model, **keys), sequences(), output, mark="both")
-    if torch.distributed.get_rank() == 0:
-        torch.save(weights, output / "weights.pt")
+def in_group(model: Path, folder: Path) -> None:
+    """A worker of a group trains in each way; the first one leaves the weights."""
+    for way, keys in WAYS.items():
+        output = folder / way
+        (output / "unfinished").mkdir(parents=True, exist_ok=True)
+        (output / "unfinished" / "attempt").write_text("both")
+        weights = train(configured(model, **keys), sequences(), output, mark="both")
+        if torch.distributed.get_rank() == 0:
+            torch.save(weights, output / "weights.pt")
 
 
-@pytest.mark.parametrize("way", ["lora", "qlora", "full"])
-def test_two_workers_do_what_one_does(model: Path, tmp_path: Path, way: str) -> None:
-    alone = train(configured(model, **WAYS[way]), sequences(), tmp_path / "one")
-    output = tmp_path / "two"
-    (output / "unfinished").mkdir(parents=True)
-    (output / "unfinished" / "attempt").write_text("both")
-    together(2, in_group, model, WAYS[way], output, folder=tmp_path)
-    assert losses(output) == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    assert distance(alone, torch.load(output / "weights.pt")) < 1e-4
-    assert {row["world_size"] for row in logged(output)} == {2}
+@pytest.fixture(scope="module")
+def by_two(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two workers make, a folder a way."""
+    folder = tmp_path_factory.mktemp("two")
+    together(2, in_group, model, folder, folder=folder)
+    return folder
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_workers_do_what_one_does(model: Path, by_two: Path, tmp_path: Path, way: str) -> None:
+    alone = train(configured(model, **WAYS[way]), sequences(), tmp_path)
+    assert losses(by_two / way) == pytest.approx(losses(tmp_path), rel=1e-4)
+    assert distance(alone, torch.load(by_two / way / "weights.pt")) < 1e-4
+    assert {row["world_size"] for row in logged(by_two / way)} == {2}
 
 
 def test_accumulation_changes_nothing(model: Path, tmp_path: Path) -> None:
@@ -103,17 +112,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert distance(whole, continued) < 1e-6
 
 
-def test_a_run_goes_on_with_another_number_of_workers(model: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_another_number_of_workers(model: Path, by_two: Path, tmp_path: Path) -> None:
     alone = train(configured(model), sequences(), tmp_path / "one")
-    output = tmp_path / "mixed"
-    (output / "unfinished").mkdir(parents=True)
-    (output / "unfinished" / "attempt").write_text("both")
-    together(2, in_group, model, {}, output, folder=tmp_path)
-    for folder in (output / "unfinished" / "checkpoints").glob("step-*"):
-        if not folder.name.endswith("4"):
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+    output = shutil.copytree(by_two / "lora", tmp_path / "mixed")
+    shutil.rmtree(output / "unfinished" / "checkpoints" / "step-00000006")
     assert distance(alone, train(configured(model), sequences(), output)) < 1e-4
     assert [row["world_size"] for row in logged(output)] == [2, 2, 2, 2, 1, 1]
 
