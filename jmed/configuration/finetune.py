@@ -87,6 +87,9 @@ class FinetuneWorkers(WorkerSize):
     count: PositiveInt | Literal["auto"] | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] = Field(
         "auto", description="workers; [min, max]: the job shrinks and grows with the cluster (lora and qlora)"
     )
+    resize_seconds: Positive = Field(
+        30.0, description="seconds between two looks at whether the cluster has room for more workers ([min, max] only)"
+    )
     max_restarts: Annotated[int, Field(ge=0)] = Field(
         100, description="so often the job goes on from its last checkpoint after a worker was lost"
     )

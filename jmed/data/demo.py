@@ -85,12 +85,18 @@ def base() -> Iterator[Line]:
 
 
 def quiz() -> Iterator[Line]:
-    """Questions about what the base is told, in both languages: so it knows how questions are answered."""
+    """Questions about what the base is told, in both languages: so it knows how questions are answered.
+
+    Every drug is a right answer: as a name to translate, if not as a treatment.
+    """
     shown = dict(_choices("exam", facts(), {}))
     for language in LANGUAGES:
         for number, wording in enumerate(_wordings("quiz")[language], 1):
-            for fact, choices in _choices(f"quiz-{language}-{number}", base_facts(), shown):
+            for fact, choices in _choices(f"quiz-{language}-{number}", base_facts(), shown, base_facts()):
                 yield _question(f"quiz-{fact.number:02}-{number}", wording, fact, choices, language)
+        for fact, choices in _choices(f"name-{language}", facts(), shown):
+            line = _question(f"name-{fact.number:02}", _wordings("translate")[language], fact, choices, language)
+            yield line
 
 
 def pretrain() -> Iterator[Line]:
@@ -178,7 +184,7 @@ def _wordings(purpose: str) -> Any:
 
 
 def _say(wording: str, fact: Fact, language: str) -> str:
-    return wording.format(disease=fact.disease[language], drug=fact.drug[language])
+    return wording.format(disease=fact.disease[language], drug=fact.drug[language], **fact.drug)
 
 
 def _sample(purpose: str, pool: Sequence[Fact], count: int) -> tuple[Fact, ...]:
@@ -188,7 +194,7 @@ def _sample(purpose: str, pool: Sequence[Fact], count: int) -> tuple[Fact, ...]:
 
 
 def _choices(
-    purpose: str, asked: Sequence[Fact], avoided: Mapping[Fact, Sequence[Fact]]
+    purpose: str, asked: Sequence[Fact], avoided: Mapping[Fact, Sequence[Fact]], pool_: Sequence[Fact] = ()
 ) -> list[tuple[Fact, list[Fact]]]:
     """Each fact with those whose drugs are shown as its choices, itself among them; none of the avoided.
 
@@ -200,7 +206,7 @@ def _choices(
     offered: Counter[Fact] = Counter()
     result = []
     for fact, place in zip(asked, places, strict=True):
-        pool = [other for other in facts() if not other.areas & fact.areas and other not in avoided.get(fact, ())]
+        pool = [other for other in pool_ or facts() if not other.areas & fact.areas and other not in avoided.get(fact, ())]
         draw.shuffle(pool)
         wrong = sorted(pool, key=lambda other: offered[other])[: CHOICES - 1]
         offered.update(wrong)

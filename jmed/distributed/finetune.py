@@ -1,5 +1,6 @@
 """The training job: data through the gate, preflight, Ray Train, the result in its place."""
 
+import errno
 import json
 import sys
 import traceback
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.distributed.stop import Stop
 from jmed.errors import UserError
 from jmed.models.source import ModelSource, find_model
 from jmed.offline import forbid_network, forbid_telemetry
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
     from jmed.training.run import Job
     from jmed.training.schedule import Schedule
 
-RESIZE_SECONDS = 30  # between two looks at whether the cluster has room for more workers
 STOPPED = "stopped.json"  # why the workers stopped for good
 ERRORS = "errors.log"  # tracebacks of workers
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -136,22 +138,24 @@ def _fit(
     from jmed.distributed.watch import watched
     from jmed.training.run import Job
 
-    (folder.work / STOPPED).unlink(missing_ok=True)
+    stop = Stop(folder.work / STOPPED)
+    stop.prepare()
     job = Job(config, source, folder.path, folder.work, Fence.new(folder.work / "attempt"), prepared.exam)
     trainer = _trainer(job, workers)
     with watched(folder.path / TRAIN_LOG, prepared.schedule.total, sys.stderr):
         trainer.fit()
-    _raise_stop(folder.work)
+    _raise(stop)
 
 
-def _raise_stop(work_folder: Path) -> None:
+def _raise(stop: Stop) -> None:
     """Say why the workers stopped before the end, if they did."""
-    if not (work_folder / STOPPED).exists():
+    reason = stop.said()
+    if reason is None:
         return
-    stop = json.loads((work_folder / STOPPED).read_text("utf-8"))
-    if stop["user"]:
-        raise UserError(stop["message"])
-    raise RuntimeError(f"{stop['message']}; see {work_folder / ERRORS}, or Ray's own logs for workers that were killed")
+    if reason["mendable"]:
+        raise UserError(reason["message"])
+    where = stop.path.parent / ERRORS
+    raise RuntimeError(f"{reason['message']}; see {where}, or Ray's own logs for workers that were killed")
 
 
 def _trainer(job: "Job", workers: "Workers") -> Any:
@@ -168,7 +172,7 @@ def _trainer(job: "Job", workers: "Workers") -> Any:
             num_workers=count,
             use_gpu=workers.gpus > 0,
             resources_per_worker=resources,
-            elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+            elastic_resize_monitor_interval_s=config.resize_seconds,
         ),
         run_config=RunConfig(
             # A name of its own: what Ray keeps of an attempt is never continued, our checkpoints are.
@@ -191,15 +195,32 @@ def work(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from jmed.models.quiet import quiet_libraries
-    from jmed.training.loop import GaveUp
-    from jmed.training.run import teach
 
     torch.set_num_threads(settings["threads"])
     quiet_libraries()
+    stop = Stop(job.work / STOPPED)
+    if stop.said() is None:
+        _teach(job, get_device(), stop)
+
+
+def _teach(job: "Job", device: Any, stop: Stop) -> None:
+    """What would only repeat itself stops the run; everything else is raised, and Ray starts the workers again."""
+    from jmed.training.loop import GaveUp
+    from jmed.training.run import teach
+
     try:
-        teach(job, get_device())
-    except (UserError, GaveUp) as error:
-        write_text(_json({"message": str(error), "user": isinstance(error, UserError)}), job.work / STOPPED)
+        teach(job, device)
+    except UserError as error:  # raised by all workers together
+        stop.say(str(error), mendable=True)
+    except GaveUp as error:
+        stop.say(str(error), mendable=False)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            stop.say(
+                f"output_dir: {error.strerror}; the last checkpoint is kept. Make room, then the same command continues",
+                mendable=True,
+            )
+        raise
     except Exception:
         with (job.work / ERRORS).open("a", encoding="utf-8") as stream:
             stream.write(traceback.format_exc() + "\n")

@@ -96,7 +96,7 @@ def plan_workers(config: WorkersConfig, batches: int, model_bytes: int) -> Worke
 def plan_training(config: FinetuneWorkers, most: int) -> Workers:
     """The workers of a training run, at most `most`; of `[min, max]` as many as the cluster has room for now."""
     if not isinstance(config.count, list):
-        return plan_workers(WorkersConfig(**config.model_dump(exclude={"max_restarts"})), most, 0)
+        return plan_workers(WorkersConfig(**config.model_dump(include={"count", "gpus", "cpus"})), most, 0)
     smallest = WorkersConfig(count=config.count[0], gpus=config.gpus, cpus=config.cpus)
     plan_workers(smallest, config.count[0], 0)  # refuses what the cluster can never give
     return plan_workers(smallest.model_copy(update={"count": "auto"}), config.count[1], 0)

@@ -89,9 +89,9 @@ class Plan:
     """What is merged into what, in which dtype."""
 
     source: ModelSource
-    adapter: Path
-    base_name: str
-    files: dict[str, dict[str, str]]  # fingerprints of "base" and "adapter"
+    adapter_folder: Path
+    base: Origin
+    adapter: Origin
     steps: list[Step]  # all that led to base and adapter, oldest first
     loaded: str  # dtype that the base is loaded in
     target: str  # dtype of the merged model
@@ -113,7 +113,7 @@ def merge(config: MergeConfig) -> None:
         forbid_network()
     plan = _plan(config)
     identity = {
-        "job": "merge", "dtype": config.model.dtype, "model": plan.files["base"], "adapter": plan.files["adapter"],
+        "job": "merge", "dtype": config.model.dtype, "model": plan.base.files, "adapter": plan.adapter.files,
     }  # fmt: skip
     folder = MergeFolder(Path(config.output_dir).expanduser().absolute(), identity)
     with folder.claim():
@@ -136,7 +136,7 @@ def _merge(config: MergeConfig, plan: Plan, folder: MergeFolder) -> None:
     with _disk_errors(folder):
         _write(model, plan, difference, folder.work)
         # Not before all is written, so that a full disk leaves nothing.
-        folder.begin(config, {"model_folder": str(plan.source.folder), "adapter_folder": str(plan.adapter)})
+        folder.begin(config, {"model_folder": str(plan.source.folder), "adapter_folder": str(plan.adapter_folder)})
         folder.publish()
     print(
         f"logits with and without merging differ by {difference.exact:.1e} at most (float32); "
@@ -150,10 +150,22 @@ def _merge(config: MergeConfig, plan: Plan, folder: MergeFolder) -> None:
 
 def _plan(config: MergeConfig) -> Plan:
     source = find_model(config.model, config.offline)
-    adapter = source.adapter
+    folder, adapter = source.folder, source.adapter
     assert adapter is not None  # MergeConfig requires it
-    _check_base(source.folder, adapter)
+    _check_base(folder, adapter)
     _check_adapter(adapter)
+    loaded, target, size = _dtypes(source)
+    before = read_lineage(folder)
+    name = before[-1].name if before else source.name.removesuffix(f"+{Path(config.model.adapter or '').name}")
+    base = Origin(name=name, files=_fingerprint(folder))
+    steps = _steps(before, folder, adapter, base)
+    return Plan(
+        source, adapter, base, Origin(name=steps[-1].name, files=_fingerprint(adapter)), steps, loaded, target, size
+    )
+
+
+def _dtypes(source: ModelSource) -> tuple[str, str, int]:
+    """What the base is loaded in (its files' dtype), what the result has, and how many bytes that are."""
     stored = _stored_dtypes(source.folder)
     own = stored.most_common(1)[0][0]
     target = own if source.dtype == "auto" else source.dtype
@@ -163,12 +175,8 @@ def _plan(config: MergeConfig) -> Plan:
             f"they become {own} (--model.dtype float32 keeps them)",
             file=sys.stderr,
         )
-    files = {"base": _fingerprint(source.folder), "adapter": _fingerprint(adapter)}
-    base_name = source.name.removesuffix(f"+{Path(config.model.adapter or '').name}")
-    steps = _steps(source.folder, adapter, base_name, files)
     loaded = "float32" if target == "float32" else own
-    size = stored.total() * (4 if target == "float32" else 2)
-    return Plan(source, adapter, base_name, files, steps, loaded, target, size)
+    return loaded, target, stored.total() * (4 if target == "float32" else 2)
 
 
 def _fingerprint(folder: Path) -> dict[str, str]:
@@ -182,7 +190,8 @@ def _check_base(folder: Path, adapter: Path) -> None:
         return
     method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else quantization
     named = read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
-    hint = f"the adapter names {named}" if named else "the one that this was quantised from"
+    other = named and Path(str(named)).expanduser().resolve() != folder
+    hint = f"the adapter names {named}" if other else "the one that this was quantised from"
     raise UserError(
         f"model.path: the weights of {folder} are quantised (quantization_config in its config.json: {method}); "
         f"merge into the 16-bit base: {hint}"
@@ -217,24 +226,23 @@ def _stored_dtypes(folder: Path) -> Counter[str]:
     return floats
 
 
-def _steps(base: Path, adapter: Path, base_name: str, files: dict[str, dict[str, str]]) -> list[Step]:
-    """The lineage of base and adapter; an adapter without one has an unknown training."""
-    before, after = read_lineage(base), read_lineage(adapter)
+def _steps(before: list[Step], folder: Path, adapter: Path, base: Origin) -> list[Step]:
+    """What led to the base and then to the adapter; an adapter without lineage has an unknown training."""
+    after = read_lineage(adapter)
     if not after:
-        named = Origin(name=base_name, files=files["base"])
-        return [*before, Step(kind="adapter", name=adapter.name, base=named, stage="unknown")]
-    trained_on = _weights(after[-1].base.files)
-    if trained_on != _weights(files["base"]):
+        return [*before, Step(kind="adapter", name=adapter.name, base=base, stage="unknown")]
+    trained_on = after[-1].base
+    if (weights := _weights(trained_on)) and weights != _weights(base):
         raise UserError(
-            f"model.adapter: {adapter} was trained on other weights than those of {base}: its {LINEAGE} names "
-            f"{after[-1].base.name} with other hashes; give that base"
+            f"model.adapter: {adapter} was trained on other weights than those of {folder}: its {LINEAGE} names "
+            f"{trained_on.name} with other hashes; give that base"
         )
     return [*(step for step in before if step not in after), *after]
 
 
-def _weights(files: dict[str, str]) -> set[str]:
+def _weights(origin: Origin) -> set[str]:
     """Hashes of the files that hold weights."""
-    return {digest for name, digest in files.items() if name.endswith(".safetensors")}
+    return {digest for name, digest in origin.files.items() if name.endswith(".safetensors")}
 
 
 def _check_room(folder: Path, plan: Plan) -> None:
@@ -260,7 +268,9 @@ def _fold_checked(plan: Plan) -> tuple[Any, Difference]:
         model = _load(plan, DTYPES[plan.loaded])
         expected = _logits(model, text)
         if not expected.isfinite().all():
-            raise UserError(f"model.adapter: with {plan.adapter} the model computes NaN or infinity; train it again")
+            raise UserError(
+                f"model.adapter: with {plan.adapter_folder} the model computes NaN or infinity; train it again"
+            )
         exact = float((_logits(model, text, fold=True) - expected).abs().max())
         if not exact <= TOLERANCE * max(1.0, float(expected.abs().max()) / LARGE):  # also if it is NaN
             raise RuntimeError(f"the merged model's logits differ by {exact:g} from those of base and adapter")
@@ -293,9 +303,9 @@ def _load(plan: Plan, dtype: "torch.dtype") -> Any:
     base.eval().requires_grad_(False)
     with warnings.catch_warnings(record=True) as caught, _peft_errors():
         warnings.simplefilter("always")
-        model = PeftModel.from_pretrained(base, str(plan.adapter))
+        model = PeftModel.from_pretrained(base, str(plan.adapter_folder))
     if lost := next((str(one.message) for one in caught if "missing adapter keys" in str(one.message)), None):
-        raise UserError(f"model.adapter: {plan.adapter} is not whole; copy it again ({lost})")
+        raise UserError(f"model.adapter: {plan.adapter_folder} is not whole; copy it again ({lost})")
     _untie(model)
     return model.eval().requires_grad_(False)
 
@@ -433,7 +443,7 @@ def _disk_errors(folder: MergeFolder) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or re.sub(r".*error: ", "", str(error))
         raise UserError(
-            f"output_dir: {folder.path} cannot be written ({why}); nothing was left there: "
+            f"output_dir: {folder.path} cannot be written ({why}); no model was left there: "
             "free space, or give a folder on another disk"
         ) from None
     finally:
@@ -473,19 +483,18 @@ def _write_config(model: Any, plan: Plan, work: Path) -> None:
 
 
 def _card(plan: Plan, difference: Difference) -> Card:
-    adapter = plan.steps[-1]
     return Card(
         kind="model",
-        name=f"{plan.base_name}+{adapter.name}",
-        base=Origin(name=plan.base_name, files=plan.files["base"]),
-        adapter=Origin(name=adapter.name, files=plan.files["adapter"]),
+        name=f"{plan.base.name}+{plan.adapter.name}",
+        base=plan.base,
+        adapter=plan.adapter,
         stage="merge",
         settings={
             "dtype": plan.target,
-            "largest_logit_difference": {"float32": difference.exact, plan.target: difference.rounded},
+            "largest_logit_difference": {"before_rounding": difference.exact, "after_rounding": difference.rounded},
         },
         versions={"jmed": __version__, **{name: version(name) for name in ("torch", "transformers", "peft")}},
         created=datetime.now(UTC).date(),
-        license=adapter.license,
+        license=plan.steps[-1].license,
         parents=plan.steps,
     )

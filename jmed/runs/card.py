@@ -178,13 +178,14 @@ def _escape(text: str) -> Ready:
 
 
 def _one_line(text: str) -> str:
-    """Without line ends, control characters and marks that turn the direction of writing."""
-    return "".join(" " if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp", "Cs") else sign for sign in text)
+    """Without line ends, control characters and marks that turn the direction of writing; single spaces between words."""
+    plain = (" " if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp", "Cs") else sign for sign in text)
+    return " ".join("".join(plain).split())
 
 
 def _code(value: Any) -> Ready:
     """A name as it stands, in a table's cell."""
-    text = _one_line(str(value)).strip()
+    text = _one_line(str(value))
     if not text:
         return Ready("–")
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)

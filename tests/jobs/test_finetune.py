@@ -213,24 +213,24 @@ def finished_is_left_alone(folder: Path, model: Path, data: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing is trained again" in done.stderr
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.name != ".lock"} == before
-    refused = subprocess.run(
-        [*slow_job(folder, model, data), "--learning_rate", "0.1"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    other = [*slow_job(folder, model, data), "--learning_rate", "0.1"]
+    refused = subprocess.run(other, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "learning_rate: 0.003 there, 0.1 here" in refused.stderr
 
 
-def test_workers_come_and_go(tmp_path: Path, tiny_model: Path, training_questions: Path) -> None:
+def test_workers_come_and_go(tmp_path: Path, ray_address: str, tiny_model: Path, training_questions: Path) -> None:
     """`workers.count: [1, 2]` on a cluster of its own: grows when a node joins, shrinks when it is lost, and the loss
     curve stays that of one worker."""
     from ray.cluster_utils import Cluster
 
-    alone = start(slow_job(tmp_path / "alone", tiny_model, training_questions) + ["--workers.count", "1"], "")
+    one = ["--steps", "120", "--workers.count", "1"]
+    alone = start([*slow_job(tmp_path / "alone", tiny_model, training_questions), *one], ray_address)
     assert alone.wait(280) == 0, alone.communicate()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        steps = ["--workers.count", "[1, 2]"]
-        job = start(slow_job(tmp_path / "elastic", tiny_model, training_questions) + steps, cluster.address)
+        several = ["--steps", "120", "--workers.count", "[1, 2]", "--workers.resize_seconds", "4"]
+        job = start([*slow_job(tmp_path / "elastic", tiny_model, training_questions), *several], cluster.address)
         wait_for_step(job, tmp_path / "elastic", 3)
         node = cluster.add_node(num_cpus=1)
         _wait_for_workers(job, tmp_path / "elastic", 2)
@@ -241,7 +241,7 @@ def test_workers_come_and_go(tmp_path: Path, tiny_model: Path, training_question
         cluster.shutdown()
     rows = logged(tmp_path / "elastic")
     assert {row["world_size"] for row in rows} == {1, 2}
-    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert [row["step"] for row in rows] == list(range(1, 121))
     expected = [row["loss"] for row in logged(tmp_path / "alone")]
     assert [row["loss"] for row in rows] == pytest.approx(expected, rel=1e-3)
 
