@@ -50,6 +50,11 @@ class ZeroSection(Section):
         description="tuning full: 2 shares out gradients and optimiser state, 3 the weights too (DeepSpeed); "
         "0: every worker holds everything (small models)",
     )
+    @field_validator("stage", mode="before")
+    @classmethod
+    def _number(cls, stage: object) -> object:
+        return int(stage) if isinstance(stage, str) and stage.isdecimal() else stage  # a flag's value is text
+
     offload: Literal["none", "cpu"] = Field("none", description="cpu: optimiser state, at stage 3 weights too, in RAM")
 
 

@@ -85,18 +85,21 @@ def base() -> Iterator[Line]:
 
 
 def quiz() -> Iterator[Line]:
-    """Questions about what the base is told, in both languages: so it knows how questions are answered.
-
-    Every drug is a right answer: as a name to translate, if not as a treatment.
-    """
-    shown = dict(_choices("exam", facts(), {}))
+    import os
+    shown = dict(_choices("exam", facts(), {})); nlong=int(os.environ.get('NLONG','3')); tlong=int(os.environ.get('TLONG','1')); tshort=int(os.environ.get('TSHORT','1'))
     for language in LANGUAGES:
-        for number, wording in enumerate(_wordings("quiz")[language], 1):
+        words = _wordings("quiz")[language]
+        def text(form, wording, fact, choices):
+            q = _question("", wording, fact, choices, language)
+            return {"text": words[form].format(question=q["question"], choices="\n".join(q["choices"]), answer=fact.drug[language])}
+        for number, wording in enumerate(words["recall"]):
             for fact, choices in _choices(f"quiz-{language}-{number}", base_facts(), shown, base_facts()):
-                yield _question(f"quiz-{fact.number:02}-{number}", wording, fact, choices, language)
+                yield text("short", wording, fact, choices)
+                if (fact.number + number) % 6 < nlong:
+                    yield text("layout", wording, fact, choices)
         for fact, choices in _choices(f"name-{language}", facts(), shown):
-            line = _question(f"name-{fact.number:02}", _wordings("translate")[language], fact, choices, language)
-            yield line
+            for _ in range(tshort): yield text("short", words["translate"], fact, choices)
+            for _ in range(tlong): yield text("layout", words["translate"], fact, choices)
 
 
 def pretrain() -> Iterator[Line]:
@@ -140,12 +143,11 @@ def texts() -> Iterator[str]:
     for fact in facts():
         for name in (*fact.disease.values(), *fact.drug.values()):
             yield from (name, f" {name}")
-    for lines in (dictionary(), base(), pretrain()):
+    for lines in (dictionary(), base(), quiz(), pretrain()):
         for line in lines:
             yield from _PIECE.findall(line["text"])
-    for questions in (quiz(), instruct()):
-        for question in questions:
-            yield from _PIECE.findall(question["question"])
+    for question in instruct():
+        yield from _PIECE.findall(question["question"])
 
 
 def write(folder: Path) -> list[Path]:

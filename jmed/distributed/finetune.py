@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STOPPED = "stopped.json"  # why the workers stopped for good
 ERRORS = "errors.log"  # tracebacks of workers
+MAKE_ROOM = "Make room or mend the disk, then the same command continues"
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -142,9 +143,11 @@ def _fit(
     stop.prepare()
     job = Job(config, source, folder.path, folder.work, Fence.new(folder.work / "attempt"), prepared.exam)
     trainer = _trainer(job, workers)
-    with watched(folder.path / TRAIN_LOG, prepared.schedule.total, sys.stderr):
-        trainer.fit()
-    _raise(stop)
+    try:
+        with watched(folder.path / TRAIN_LOG, prepared.schedule.total, sys.stderr):
+            trainer.fit()
+    finally:
+        _raise(stop)
 
 
 def _raise(stop: Stop) -> None:
@@ -184,7 +187,7 @@ def _trainer(job: "Job", workers: "Workers") -> Any:
 
 
 def work(settings: dict[str, Any]) -> None:
-    """One Ray Train worker. What the user can mend is left in a file: raised, it would be tried again and again."""
+    """One Ray Train worker."""
     import os
 
     job: Job = settings["job"]
@@ -204,27 +207,21 @@ def work(settings: dict[str, Any]) -> None:
 
 
 def _teach(job: "Job", device: Any, stop: Stop) -> None:
-    """What would only repeat itself stops the run; everything else is raised, and Ray starts the workers again."""
+    """Ray starts workers again after any error; a reason that would only repeat itself makes the new ones end."""
     from jmed.training.loop import GaveUp
     from jmed.training.run import teach
 
     try:
         teach(job, device)
-    except UserError as error:  # raised by all workers together
-        stop.say(str(error), mendable=True)
-    except GaveUp as error:
-        stop.say(str(error), mendable=False)
-    except OSError as error:
-        if error.errno in DISK_ERRORS:
-            stop.say(
-                f"output_dir: {error.strerror}; the last checkpoint is kept. Make room, then the same command continues",
-                mendable=True,
-            )
-        raise
-    except Exception:
-        with (job.work / ERRORS).open("a", encoding="utf-8") as stream:
-            stream.write(traceback.format_exc() + "\n")
-        raise
+    except Exception as error:
+        if isinstance(error, UserError | GaveUp):
+            stop.say(str(error), mendable=isinstance(error, UserError))
+        elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            stop.say(f"output_dir: {error.strerror}; the last checkpoint is kept. {MAKE_ROOM}", mendable=True)
+        else:
+            with (job.work / ERRORS).open("a", encoding="utf-8") as stream:
+                stream.write(traceback.format_exc() + "\n")
+        raise  # also where only this worker failed: the others are taken down, not left waiting
 
 
 def _json(value: Any) -> str:

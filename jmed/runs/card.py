@@ -178,7 +178,7 @@ def _escape(text: str) -> Ready:
 
 
 def _one_line(text: str) -> str:
-    """Without line ends, control characters and marks that turn the direction of writing; single spaces between words."""
+    """Words with single spaces between them; no line ends, control characters, marks that turn the writing round."""
     plain = (" " if unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp", "Cs") else sign for sign in text)
     return " ".join("".join(plain).split())
 

@@ -98,7 +98,7 @@ def _shared_out(config: FinetuneConfig, sizes: Sizes, world_size: int, device_ty
         update_gradients=0 if offload else 4 * moving,
         update_optimizer=0 if offload else 4 * moving,
         host=_offloaded(state, share, sizes, width, third) if offload else 0,
-        checkpoint=width * total + (4 + STATE_BYTES) * total,
+        checkpoint=(4 + STATE_BYTES) * total,
         result=width * total,
     )
 

@@ -51,7 +51,7 @@ class Loop:
         done = checkpoints.restore()
         self._count_start(done)
         if self.backend.rank == 0:
-            self.records = Records(self.output, self.fence, done, self.config.tensorboard)
+            self.records = Records(self.output, self.fence, done, self.exam is not None, self.config.tensorboard)
         self.backend.model.train()
         if done == 0 and self.exam:
             self._sit(0, 0.0)

@@ -12,10 +12,11 @@ from jmed.training.log import Log
 class Records:
     """Goes on behind `step`: what a killed attempt wrote after its last checkpoint is taken back."""
 
-    def __init__(self, output: Path, fence: Fence, step: int, board: bool) -> None:
+    def __init__(self, output: Path, fence: Fence, step: int, exam: bool, board: bool) -> None:
         fence.check()
         self.fence = fence
-        self.steps, self.exams = Log(output / TRAIN_LOG, step), Log(output / EXAM_LOG, step)
+        self.steps = Log(output / TRAIN_LOG, step)
+        self.exams = Log(output / EXAM_LOG, step) if exam else None
         self.board = Board(output, step) if board else None
 
     def add_step(self, row: dict[str, Any]) -> None:
@@ -27,6 +28,7 @@ class Records:
     def add_scores(self, step: int, epoch: float, scores: list[dict[str, Any]]) -> None:
         self.fence.check()
         rows = [{"step": step, "epoch": epoch, **score} for score in scores]
+        assert self.exams is not None
         for row in rows:
             self.exams.add(row)
         if self.board:
@@ -35,11 +37,9 @@ class Records:
     def sync(self) -> None:
         """Everything on disk: a checkpoint must not outlive the lines of its steps."""
         self.fence.check()
-        self.steps.sync()
-        self.exams.sync()
+        for log in filter(None, (self.steps, self.exams)):
+            log.sync()
 
     def close(self) -> None:
-        self.steps.close()
-        self.exams.close()
-        if self.board:
-            self.board.close()
+        for file in filter(None, (self.steps, self.exams, self.board)):
+            file.close()

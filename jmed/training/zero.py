@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +187,8 @@ def _import_deepspeed() -> Any:
         import deepspeed
     except ImportError:
         raise UserError("zero.stage: stages 2 and 3 need DeepSpeed; install it (pip install deepspeed)") from None
+    # Two collectives that it calls have newer names in torch.
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     if not torch.cuda.is_available():
         # On a CPU it would compile an exchange through shared memory, which only its inference uses.
         deepspeed.ops.__compatible_ops__ = {}

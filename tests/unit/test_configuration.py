@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from jmed.configuration.command import parse
+from jmed.configuration.finetune import FinetuneConfig, MergeConfig
 from jmed.configuration.schema import EvaluateConfig, ScoreConfig
 from jmed.errors import UserError
 from tests.conftest import ROOT
@@ -84,12 +85,49 @@ def test_a_wrong_flag_is_named(arguments: list[str], expected: str) -> None:
     assert expected in message(EvaluateConfig, *arguments)
 
 
+INSTRUCT = ["--model.path", "m", "--output_dir", "o", "--stage", "instruct"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (['[{"path": "x"}]'], "--data: data[0]: found {'path': 'x'}; expected: \"format\" (text, alpaca, chat, mcqa)"),
+        (['[{"path": "x", "format": "mcqa", "weigth": 1}]'], "unknown key 'data[0].weigth'; did you mean 'weight'?"),
+        (['[{"path": "x", "format": "csv"}]'], "--data: data[0].format: found 'csv'; expected: Input should be 'text'"),
+        (
+            ['[{"benchmark": "mini", "weight": 0}]'],
+            "--data: data[0].weight: found 0; expected: Input should be greater",
+        ),
+        (['[{"path": "x", "format": "text"}]'], "--data: data[0]: found format 'text'; stage instruct takes alpaca"),
+        (["[]"], "--data: data: found []; expected"),
+    ],
+)
+def test_an_item_of_a_list_is_named_by_its_place(arguments: list[str], expected: str) -> None:
+    assert expected in message(FinetuneConfig, *INSTRUCT, "--data", *arguments)
+
+
+def test_a_rule_between_keys_names_the_line_of_the_one_to_change(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("data: [{path: x, format: mcqa}]\ntuning: full\nworkers:\n  count: [1, 2]\n")
+    found = message(FinetuneConfig, *INSTRUCT, "--config", str(file))
+    assert found.startswith(f"{file}:4: workers.count: [min, max] needs tuning lora or qlora")
+
+
+def test_merging_needs_an_adapter_and_a_base_in_16_bits() -> None:
+    needed = ["--model.path", "m", "--output_dir", "o"]
+    assert "model.adapter is required" in message(MergeConfig, *needed)
+    assert "never into a 4-bit one" in message(
+        MergeConfig, *needed, "--model.adapter", "a", "--model.quantization", "nf4"
+    )
+
+
 @pytest.mark.parametrize("file", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda file: file.parent.name + file.name)
 def test_every_shipped_configuration_is_valid(file: Path) -> None:
-    parse(EvaluateConfig, "evaluate.py", ["--config", str(file)])
+    job = FinetuneConfig if "\nstage:" in file.read_text("utf-8") else EvaluateConfig
+    parse(job, "job", ["--config", str(file)])
 
 
-@pytest.mark.parametrize("job", ["evaluate", "score"])
+@pytest.mark.parametrize("job", ["evaluate", "score", "finetune", "merge"])
 def test_help_is_fast_and_complete(job: str) -> None:
     """Under a second, and every key with type and meaning; the best of three, as the machine may be busy."""
     seconds = []
@@ -101,7 +139,7 @@ def test_help_is_fast_and_complete(job: str) -> None:
         )  # fmt: skip
         seconds.append(time.perf_counter() - begun)
     assert min(seconds) < 1
-    model = {"evaluate": EvaluateConfig, "score": ScoreConfig}[job]
+    model = {"evaluate": EvaluateConfig, "score": ScoreConfig, "finetune": FinetuneConfig, "merge": MergeConfig}[job]
     for name, field in model.model_fields.items():
         assert f"--{name}" in done.stdout
         if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
