@@ -86,20 +86,20 @@ def base() -> Iterator[Line]:
 
 def quiz() -> Iterator[Line]:
     import os
-    shown = dict(_choices("exam", facts(), {})); nlong=int(os.environ.get('NLONG','3')); tlong=int(os.environ.get('TLONG','1')); tshort=int(os.environ.get('TSHORT','1'))
+    rounds=int(os.environ.get('ROUNDS','6')); tl=int(os.environ.get('TL','1'))
+    shown = dict(_choices("exam", facts(), {}))
     for language in LANGUAGES:
         words = _wordings("quiz")[language]
-        def text(form, wording, fact, choices):
+        def text(wording, fact, choices):
             q = _question("", wording, fact, choices, language)
-            return {"text": words[form].format(question=q["question"], choices="\n".join(q["choices"]), answer=fact.drug[language])}
-        for number, wording in enumerate(words["recall"]):
-            for fact, choices in _choices(f"quiz-{language}-{number}", base_facts(), shown, base_facts()):
-                yield text("short", wording, fact, choices)
-                if (fact.number + number) % 6 < nlong:
-                    yield text("layout", wording, fact, choices)
-        for fact, choices in _choices(f"name-{language}", facts(), shown):
-            for _ in range(tshort): yield text("short", words["translate"], fact, choices)
-            for _ in range(tlong): yield text("layout", words["translate"], fact, choices)
+            return {"text": words["layout"].format(question=q["question"], choices="\n".join(q["choices"]), answer=fact.drug[language])}
+        stems = [case + ask for case in words["cases"] for ask in words["asks"]]
+        for number in range(rounds):
+            for place, (fact, choices) in enumerate(_choices(f"quiz-{language}-{number}", base_facts(), shown, base_facts())):
+                yield text(stems[(place*7+number*11) % len(stems)], fact, choices)
+        for number in range(tl):
+            for fact, choices in _choices(f"name-{language}-{number}", facts(), shown):
+                yield text(words["translate"], fact, choices)
 
 
 def pretrain() -> Iterator[Line]:
@@ -143,7 +143,11 @@ def texts() -> Iterator[str]:
     for fact in facts():
         for name in (*fact.disease.values(), *fact.drug.values()):
             yield from (name, f" {name}")
-    for lines in (dictionary(), base(), quiz(), pretrain()):
+    for language in LANGUAGES:
+        words = _wordings("quiz")[language]
+        yield from re.split(r"\{\w+\}", words["layout"])
+        yield from (piece for wording in (words["translate"],*words["cases"],*words["asks"]) for piece in _PIECE.findall(wording))
+    for lines in (dictionary(), base(), pretrain()):
         for line in lines:
             yield from _PIECE.findall(line["text"])
     for question in instruct():

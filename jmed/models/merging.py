@@ -1,6 +1,7 @@
 """Folding an adapter into its 16-bit base: a model that plain transformers loads."""
 
 import json
+import logging
 import math
 import os
 import re
@@ -126,11 +127,7 @@ def merge(config: MergeConfig) -> None:
 
 
 def _merge(config: MergeConfig, plan: Plan, folder: MergeFolder) -> None:
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers imports DeepSpeed to save, and that looks for a GPU
+    _hush_libraries()
     print(f"merging {plan.source.name} in {plan.target}", file=sys.stderr)
     model, difference = _fold_checked(plan)
     with _disk_errors(folder):
@@ -143,6 +140,16 @@ def _merge(config: MergeConfig, plan: Plan, folder: MergeFolder) -> None:
         f"by {difference.rounded:.1e} with the weights in {plan.target}"
     )
     print(f"merged model: {folder.path}")
+
+
+def _hush_libraries() -> None:
+    """Progress bars, and warnings of what is missing for a GPU or for 4-bit weights, which have no part in this."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers imports DeepSpeed to save
 
 
 # --- what is merged, and whether it can be
@@ -410,17 +417,17 @@ def _fold(model: Any, dtype: "torch.dtype") -> Any:
             _round(name, _parameters(layer), dtype)
     whole = model.merge_and_unload()  # all is merged; modules that were trained whole take their place
     for name, parameter in whole.named_parameters():
-        _round(name, [parameter], dtype)
+        if parameter.dtype != dtype:
+            _round(name, [parameter], dtype)
     return whole
 
 
 def _round(name: str, parameters: Iterable[Any], dtype: "torch.dtype") -> None:
+    """To the target dtype; a weight that is NaN or too large for it is refused."""
     import torch
 
     largest = torch.finfo(dtype).max
     for parameter in parameters:
-        if parameter.dtype == dtype:
-            continue
         low, high = parameter.data.aminmax()
         if not (low >= -largest and high <= largest):
             raise UserError(

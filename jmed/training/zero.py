@@ -21,6 +21,7 @@ from jmed.training.loss import Project, SupervisedLoss, summed_loss
 from jmed.training.parallel import saved_tensors
 from jmed.training.schedule import MicroBatch
 
+CPU = torch.device("cpu")
 LAYOUT = "zero.json"
 
 
@@ -42,8 +43,8 @@ class Zero:
         if _wants_cpu_adam(config):
             _build_cpu_adam()
         self.rank, self.world_size = group.rank(), group.world_size()
+        self.device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else CPU
         self.engine = self._start(_LossInOneCall(model), engine_settings(config, dtype))
-        self.device: torch.device = self.engine.device
 
     def mine(self, micro_batches: Sequence[MicroBatch]) -> list[MicroBatch]:
         """Every worker's n-th pass takes about as long: they are dealt out from the largest to the smallest.
@@ -95,7 +96,8 @@ class Zero:
     def load(self, folder: Path) -> None:
         _check_layout(folder, self.world_size, self.config.zero.stage)
         optimizer = self.engine.optimizer
-        state = torch.load(folder / _share(self.rank), map_location="cpu", weights_only=False)
+        with torch.serialization.safe_globals(_saved_types()):
+            state = torch.load(folder / _share(self.rank), map_location="cpu", weights_only=True)
         if self.config.zero.stage == 3:
             optimizer.checkpoint_event_prologue()
         optimizer.load_state_dict({self.rank: state}, load_from_fp32_weights=True)
@@ -111,8 +113,10 @@ class Zero:
 
     def _start(self, loss: nn.Module, settings: dict[str, Any]) -> Any:
         if self.config.zero.stage == 3:
-            # Shares out one weight after the other: the whole model need not fit into a GPU.
+            # Shares out one weight after the other: the whole model need not fit into a GPU. Buffers stay where they are.
             self.deepspeed.zero.Init(module=loss, config_dict_or_path=settings)
+            for buffer in loss.buffers():
+                buffer.data = buffer.to(self.device)
             for weight in self.model.get_output_embeddings().parameters():
                 self.deepspeed.zero.register_external_parameter(loss.head, weight)
         engine, *_ = self.deepspeed.initialize(model=loss, config=settings, dist_init_required=False)
@@ -182,7 +186,8 @@ def _import_deepspeed() -> Any:
     if torch.cuda.is_available():
         os.environ["LOCAL_RANK"] = str(torch.cuda.current_device())  # the GPU that DeepSpeed takes
     else:
-        os.environ.update({"DS_ACCELERATOR": "cpu", "LOCAL_RANK": "0"})
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        os.environ.setdefault("LOCAL_RANK", "0")
     try:
         import deepspeed
     except ImportError:
@@ -215,6 +220,15 @@ def _build_cpu_adam() -> None:
             f"zero.offload: DeepSpeed's CPU optimiser could not be compiled ({error}); "
             "install a C++ compiler (g++) and ninja on every machine, or set zero.offload to none"
         )
+
+
+def _saved_types() -> list[Any]:
+    """What DeepSpeed's state holds beside tensors and plain values."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
 
 
 def _share(rank: int) -> str:

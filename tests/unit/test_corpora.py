@@ -54,10 +54,11 @@ def test_alpaca_becomes_one_turn(tmp_path: Path) -> None:
         {"instruction": "何か。", "output": "薬"},
         {"instruction": "何か。", "input": "", "output": "薬"},
         {"instruction": "何か。", "input": None, "output": "薬"},
+        {"instruction": "何か。", "input": " \n", "output": "薬"},
     )  # fmt: skip
     assert found[0].messages == (("user", "要約せよ。\n\n\n 症例 "), ("assistant", " 肺炎\n"))
     assert {example.messages for example in found[1:]} == {(("user", "何か。"), ("assistant", "薬"))}
-    assert [example.place.rpartition(":")[2] for example in found] == ["1", "2", "3", "4"]
+    assert [example.place.rpartition(":")[2] for example in found] == ["1", "2", "3", "4", "5"]
     assert found[0].language is None
 
 
@@ -173,8 +174,9 @@ def test_a_benchmark_gives_what_can_be_learnt(data_root: Path) -> None:
 
 
 def test_withdrawn_questions_are_never_taught(data_root: Path) -> None:
-    for year in range(2012, 2022):
-        for example in benchmark_examples(f"yakugakuqa-{year}", None, data_root):
+    assert any(q.withdrawn and q.accepted and not q.needs_image for q in catalogue.load("igakuqa", "ja", data_root))
+    for name in ("igakuqa", "yakugakuqa"):
+        for example in benchmark_examples(name, None, data_root):
             question = example.question
             assert question is not None
             assert question.accepted
