@@ -1,15 +1,19 @@
 """Libraries that talk where nobody asked them."""
 
+import logging
 import os
+import warnings
 
 
 def quiet_libraries() -> None:
-    """Keep transformers' and DeepSpeed's notices and progress bars out of a job's output; errors still come."""
+    """Keep the libraries' notices and progress bars out of a job's output; errors still come."""
     import torch
 
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # otherwise DeepSpeed looks for others and warns
-    from transformers.utils import logging
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\..*")  # peft calls old names
+    from transformers.utils import logging as transformers_logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -18,8 +18,12 @@ def print_memory(preflight: dict[str, Any]) -> None:
     """`preflight` is the content of preflight.json; one column a place, so that 80 columns hold two or three."""
     console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else PIPE_WIDTH, highlight=False)
     batch = preflight["batch"]
-    title = f"memory of a worker in GiB, predicted; largest batch {batch['rows']} x {batch['width']} tokens"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    console.print(
+        f"memory of a worker in GiB, predicted for the largest batch ({batch['rows']} x {batch['width']} tokens)",
+        style="bold",
+        soft_wrap=True,
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("")
     rows = preflight["workers"]
     for row in rows:
@@ -40,4 +44,4 @@ def print_memory(preflight: dict[str, Any]) -> None:
 
 
 def _gib(count: int) -> str:
-    return f"{count / GIB:.2f}"
+    return f"{count / GIB:.2f}" if not 0 < count < GIB // 200 else "<0.01"

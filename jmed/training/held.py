@@ -12,46 +12,51 @@ EIGHT_BIT_BLOCK = 256  # numbers that share a float32 scale in bitsandbytes' 8-b
 EIGHT_BIT_LEAST = 4096  # numbers; smaller tensors keep float32 states
 EIGHT_BIT_TABLES = 2 * 256 * 4  # bytes
 
-# DeepSpeed's defaults, in numbers (not bytes)
+# DeepSpeed's defaults, in numbers (not bytes); engine_settings leaves them as they are
 REDUCE_BUCKET = 500_000_000  # gradients on their way to their owner; allocated whole however small the model is
 LIVE_PARAMETERS = 1_000_000_000  # stage 3: weights gathered at a time
 SUB_GROUP = 1_000_000_000  # stage 3: weights updated at a time
 
 
 @dataclass(frozen=True)
-class Held:
-    """Bytes on the training device all the time, what the update adds for a moment, and what lies elsewhere."""
+class State:
+    """Bytes on the training device at one moment of a step."""
 
     weights: int
     adapters: int
     gradients: int
     optimizer: int
-    exchange: int  # more for gradients while they are exchanged, or changed to float32
-    update_gradients: int  # more for gradients while the optimiser computes
-    update_optimizer: int  # more for the optimiser then
-    host: int  # a worker's share of the offloaded state
-    checkpoint: int  # on disk, all workers together
-    result: int  # on disk
+
+
+@dataclass(frozen=True)
+class Held:
+    """The three moments of a step, and what lies elsewhere."""
+
+    passes: State  # forward and backward; gradients of an earlier micro-batch are there from the beginning
+    exchange: State  # gradients are summed over workers, or changed to float32
+    update: State  # the optimiser computes
+    host: int  # bytes of host memory: a worker's share of what is offloaded
+    checkpoint: int  # bytes on disk, all workers together
+    result: int  # bytes on disk, and in host memory while the first worker writes it
 
 
 def held(config: FinetuneConfig, sizes: Sizes, world_size: int, device_type: str, dtype: torch.dtype) -> Held:
-    if config.sharded:
-        return _shared_out(config, sizes, world_size, device_type, dtype.itemsize)
-    return _whole(config, sizes, world_size, device_type)
+    if not config.sharded:
+        return _whole(config, sizes, world_size, device_type)
+    zero = _Zero(sizes, world_size, dtype.itemsize, config.zero.stage == 3, device_type == "cuda")
+    return zero.offloaded() if config.zero.offload == "cpu" else zero.on_device()
 
 
 def _whole(config: FinetuneConfig, sizes: Sizes, world_size: int, device_type: str) -> Held:
     """Data-parallel: everything on every worker, trained weights in float32."""
-    trained = 4 * sum(sizes.trained)
-    optimizer = _adam(config, sizes.trained)
+    trained, optimizer = 4 * sum(sizes.trained), _adam(config, sizes.trained)
+    flat = trained if world_size > 1 else 0  # one buffer for the exchange, see DataParallel._sum_gradients
+    working = _adam_temporaries(config, sizes.trained, device_type)
+    frozen = (sizes.weights, sizes.adapters)
     return Held(
-        weights=sizes.weights,
-        adapters=sizes.adapters,
-        gradients=trained,
-        optimizer=optimizer,
-        exchange=trained if world_size > 1 else 0,  # one flat buffer, see DataParallel._sum_gradients
-        update_gradients=0,
-        update_optimizer=_adam_temporaries(config, sizes.trained, device_type),
+        passes=State(*frozen, trained, optimizer),
+        exchange=State(*frozen, trained + flat, optimizer),
+        update=State(*frozen, trained, optimizer + working),
         host=0,
         checkpoint=trained + optimizer,
         result=trained,
@@ -68,42 +73,70 @@ def _adam(config: FinetuneConfig, trained: tuple[int, ...]) -> int:
 
 
 def _adam_temporaries(config: FinetuneConfig, trained: tuple[int, ...], device_type: str) -> int:
-    """torch's AdamW takes all tensors at once on a GPU, and one after the other on a CPU; bitsandbytes works in place."""
-    if config.optimizer == "adamw_8bit" and device_type == "cuda":
-        return 0
-    return 4 * sum(trained) if device_type == "cuda" else 2 * 4 * max(trained, default=0)
+    """torch's AdamW takes all tensors at once on a GPU, one after the other on a CPU; bitsandbytes works in place."""
+    if device_type == "cuda":
+        return 0 if config.optimizer == "adamw_8bit" else 4 * sum(trained)
+    return 2 * 4 * max(trained, default=0)
 
 
-def _shared_out(config: FinetuneConfig, sizes: Sizes, world_size: int, device_type: str, width: int) -> Held:
-    """ZeRO 2 and 3 as DeepSpeed 0.19 does it; `width` is the bytes of a weight in training (2 or 4).
+@dataclass(frozen=True)
+class _Zero:
+    """ZeRO 2 and 3 as DeepSpeed 0.19 does them: optimiser state and master weights are shared out, gradients too, at
+    stage 3 weights as well.
 
-    Optimiser state and master weights are shared out, at stage 3 gradients' buffer and weights too. With offload they
-    lie in host memory, and only what is being gathered or reduced is on the GPU.
+    With offload these lie in host memory, and only what is being gathered or reduced is on the GPU.
     """
-    total = sum(sizes.trained)
-    share = -(-total // world_size)
-    third, offload = config.zero.stage == 3, config.zero.offload == "cpu"
-    master = 4 if width == 2 or not third else 0  # stage 3 updates float32 weights in place
-    state = (master + STATE_BYTES) * share
-    live = min(total, LIVE_PARAMETERS + sizes.largest) if third else 0
-    moving = min(share, SUB_GROUP) if third else share  # changed to float32, then updated
-    weights = width * (total if not third else live + (0 if offload else share))
-    staged = width * sizes.largest if offload and not third else 0  # a gradient on its way to the host
-    return Held(
-        weights=weights,
-        adapters=0,
-        gradients=width * REDUCE_BUCKET + (staged if offload else width * share),
-        optimizer=0 if offload else state,
-        exchange=0 if offload else (width + 4) * moving,
-        update_gradients=0 if offload else 4 * moving,
-        update_optimizer=0 if offload else 4 * moving,
-        host=_offloaded(state, share, sizes, width, third) if offload else 0,
-        checkpoint=(4 + STATE_BYTES) * total,
-        result=width * total,
-    )
 
+    sizes: Sizes
+    world_size: int
+    width: int  # bytes of a weight and of a gradient in training
+    third: bool  # stage 3
+    on_gpu: bool
 
-def _offloaded(state: int, share: int, sizes: Sizes, width: int, third: bool) -> int:
-    """Host memory of a worker: state, float32 gradients, 16-bit gradients and weights, and what is on its way."""
-    staged = 0 if third else width * sizes.largest
-    return state + (4 + 2 * width) * share + staged
+    @property
+    def total(self) -> int:
+        return sum(self.sizes.trained)
+
+    @property
+    def share(self) -> int:
+        return -(-self.total // self.world_size)
+
+    @property
+    def state(self) -> int:
+        """Master weights and AdamW's two states, in float32."""
+        return (4 + STATE_BYTES) * self.share
+
+    @property
+    def bucket(self) -> int:
+        return self.width * REDUCE_BUCKET
+
+    @property
+    def gathered(self) -> int:
+        """Weights that are whole at a time."""
+        return self.width * (min(self.total, LIVE_PARAMETERS + self.sizes.largest) if self.third else self.total)
+
+    def on_device(self) -> Held:
+        part = self.width * self.share
+        moving = min(self.share, SUB_GROUP) if self.third else self.share
+        stays = self.bucket + part if self.third else 0  # stage 2 gives both back before the update
+        resting = part if self.third else self.gathered
+        arriving = part + (self.width + 4) * moving if not self.third else stays + (self.width + 4) * moving
+        working = (4 if self.on_gpu else 8) * moving
+        return self._held(
+            passes=State(self.gathered + (part if self.third else 0), 0, self.bucket + part, self.state),
+            exchange=State(resting, 0, arriving, self.state),
+            update=State(resting, 0, stays + 4 * moving, self.state + working),
+            host=0,
+        )
+
+    def offloaded(self) -> Held:
+        """Stage 2 stages gradients on both sides; the optimiser runs on the host, without a GPU with torch's copies."""
+        staged = 0 if self.third else self.width * self.sizes.largest
+        state = State(self.gathered, 0, self.bucket + staged, 0)
+        working = 0 if self.on_gpu else 8 * self.share
+        host = self.state + (4 + 2 * self.width) * self.share + staged + working
+        return self._held(passes=state, exchange=state, update=state, host=host)
+
+    def _held(self, passes: State, exchange: State, update: State, host: int) -> Held:
+        checkpoint = (4 + STATE_BYTES) * self.total
+        return Held(passes, exchange, update, host, checkpoint, result=self.width * self.total)

@@ -8,7 +8,7 @@ import torch
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.models.source import ModelSource
 from jmed.training.checkpoints import KEPT
-from jmed.training.held import Held, held
+from jmed.training.held import Held, State, held
 from jmed.training.rehearsal import Footprint, Pass, footprint
 from jmed.training.skeleton import Sizes, build, model_config, sizes
 
@@ -20,7 +20,7 @@ NCCL_BUFFERS = GIB // 4  # with more than one worker
 FRAGMENTATION = 0.1  # of activations and logits: what the caching allocator cannot use
 GPU_PROCESS = 3 * GIB  # host memory of a worker's libraries and of loading, with CUDA
 
-CPU_PROCESS = GIB  # the same without CUDA; 0.7 GiB were measured with Ray 2.60, torch 2.13 and transformers 5.23
+CPU_PROCESS = GIB * 3 // 4  # the same without CUDA: 0.6 GiB measured with Ray 2.60, torch 2.13, transformers 5.23
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class MemoryPlan:
 
     device: MemoryParts
     moment: str  # of the peak: forward, loss, backward, exchange, update
-    host: int  # bytes of host memory: libraries, loading, what is offloaded
+    host: int  # bytes of host memory of each worker: libraries, loading, what is offloaded
+    host_shared: int  # bytes of host memory that one worker takes beside, to write the result
     disk: int  # bytes in output_dir at most: checkpoints, best and last result; all workers together
     case: Case
 
@@ -111,8 +112,9 @@ def predict(
 def plan(case: Case) -> MemoryPlan:
     found = _learner(case)
     state = held(case.config, found.sizes, case.world_size, case.device_type, case.dtype)
-    moment, parts = max(_moments(state, _activity(case), case), key=lambda pair: pair[1].total)
-    return MemoryPlan(parts, moment, _host(case, state, _activity(case)), _disk(case, state), case)
+    active = _activity(case)
+    moment, parts = max(_moments(state, active, case), key=lambda pair: pair[1].total)
+    return MemoryPlan(parts, moment, _host(case, state, active), state.result, _disk(case, state), case)
 
 
 @dataclass(frozen=True)
@@ -147,21 +149,20 @@ def _activity(case: Case) -> Footprint:
 
 
 def _moments(state: Held, active: Footprint, case: Case) -> list[tuple[str, MemoryParts]]:
-    """The parts in each phase of a step; gradients of an earlier micro-batch are there from the beginning."""
-    rest = MemoryParts(state.weights, state.adapters, state.gradients, state.optimizer, 0, 0, 0)
+    """The parts at the worst of each phase of a step."""
     saved = min(active.saved, active.loss)
-    moments = {
-        "forward": replace(rest, activations=active.forward),
-        "loss": replace(rest, activations=saved, logits=active.loss - saved),
-        "backward": replace(rest, activations=active.backward),
-        "exchange": replace(rest, gradients=state.gradients + state.exchange),
-        "update": replace(
-            rest,
-            gradients=state.gradients + state.update_gradients,
-            optimizer=state.optimizer + state.update_optimizer,
-        ),
-    }
-    return [(name, replace(parts, overhead=_overhead(parts, case))) for name, parts in moments.items()]
+    moments = [
+        ("forward", _parts(state.passes, active.forward)),
+        ("loss", _parts(state.passes, saved, active.loss - saved)),
+        ("backward", _parts(state.passes, active.backward)),
+        ("exchange", _parts(state.exchange)),
+        ("update", _parts(state.update)),
+    ]
+    return [(name, replace(parts, overhead=_overhead(parts, case))) for name, parts in moments]
+
+
+def _parts(state: State, activations: int = 0, logits: int = 0) -> MemoryParts:
+    return MemoryParts(state.weights, state.adapters, state.gradients, state.optimizer, activations, logits, overhead=0)
 
 
 def _overhead(parts: MemoryParts, case: Case) -> int:
@@ -172,9 +173,15 @@ def _overhead(parts: MemoryParts, case: Case) -> int:
 
 
 def _host(case: Case, state: Held, active: Footprint) -> int:
-    """The larger of loading and training. DeepSpeed is given a whole model, which every worker loads on the host."""
+    """The larger of loading and training.
+
+    For ZeRO every worker loads the whole model on the host. In the dtype of its files that is the page cache, which is
+    there once and gives way; in another one it is memory of its own.
+    """
+    found = _learner(case)
     process = GPU_PROCESS if case.device_type == "cuda" else CPU_PROCESS
-    loading = case.dtype.itemsize * sum(_learner(case).sizes.trained) if case.config.sharded else 0
+    changed = case.config.sharded and getattr(found.shape, "dtype", None) != case.dtype
+    loading = case.dtype.itemsize * sum(found.sizes.trained) if changed else 0
     return process + max(loading, state.host + active.host)
 
 

@@ -49,7 +49,7 @@ def _with_adapter(model: Any, config: FinetuneConfig) -> Any:
 
 def _with_checkpointing(model: Any, config: FinetuneConfig) -> Any:
     if config.memory.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 

@@ -47,14 +47,8 @@ class Zero:
         self.engine = self._start(_LossInOneCall(model), engine_settings(config, dtype))
 
     def mine(self, micro_batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """Every worker's n-th pass takes about as long: they are dealt out from the largest to the smallest.
-
-        Who is left without one at the end runs the smallest with nothing in it supervised: its gradients are zeros.
-        """
-        order = sorted(micro_batches, key=lambda batch: (-batch.area, batch.number))
-        filler = replace(order[-1], supervised=0)
-        order += [filler] * (-len(order) % self.world_size)
-        return order[self.rank :: self.world_size]
+        """As many as any other worker has; one with `supervised` 0 must be run with nothing in it supervised."""
+        return deal(micro_batches, self.rank, self.world_size)
 
     def backward(self, batch: Batch, tokens: int, last: bool) -> torch.Tensor:
         self.engine.set_gradient_accumulation_boundary(last)
@@ -113,7 +107,7 @@ class Zero:
 
     def _start(self, loss: nn.Module, settings: dict[str, Any]) -> Any:
         if self.config.zero.stage == 3:
-            # Shares out one weight after the other: the whole model need not fit into a GPU. Buffers stay where they are.
+            # Shares out one weight after the other, so that the whole model need not fit into a GPU; leaves buffers alone.
             self.deepspeed.zero.Init(module=loss, config_dict_or_path=settings)
             for buffer in loss.buffers():
                 buffer.data = buffer.to(self.device)
@@ -134,8 +128,18 @@ class Zero:
         return whole
 
 
+def deal(micro_batches: Sequence[MicroBatch], rank: int, world_size: int) -> list[MicroBatch]:
+    """From the largest to the smallest, in turn: workers wait for each other, so their n-th passes should be alike.
+
+    Who would be left without one in the last round gets the smallest once more, with nothing in it supervised.
+    """
+    order = sorted(micro_batches, key=lambda batch: (-batch.area, batch.number))
+    fillers = -len(order) % world_size
+    return [*order, *[replace(order[-1], supervised=0)] * fillers][rank::world_size]
+
+
 class _LossInOneCall(SupervisedLoss):
-    """DeepSpeed follows the calls of modules, and they must be the same on all workers: the head once, not per chunk."""
+    """DeepSpeed follows which modules are called: it must be the same on all workers, so the head once, not per chunk."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)

@@ -240,7 +240,7 @@ def test_empty_things() -> None:
 SURROUNDING = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(before=SURROUNDING, after=SURROUNDING, question=st.sampled_from([JAPANESE, ENGLISH]), seed=st.integers(0, 9))
 def test_a_planted_question_is_always_found(before: str, after: str, question: Question, seed: int) -> None:
     choices = tuple(random.Random(seed).sample(question.choices, len(question.choices)))
@@ -251,7 +251,7 @@ def test_a_planted_question_is_always_found(before: str, after: str, question: Q
 ORDINARY = ["患者", "は", "血圧", "が", "高い", "を", "認める", "patient", "blood", "the", "of"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(text=SURROUNDING, words=st.lists(st.sampled_from(ORDINARY)))
 def test_an_unrelated_text_raises_no_alarm(text: str, words: list[str]) -> None:
     assert not BOTH.check(_text(text + " ".join(words)))
