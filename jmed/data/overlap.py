@@ -13,7 +13,8 @@ Gram = tuple[str, ...]
 
 N = 6  # tokens; with 4 or 5 other questions of the same exam alarm half as often again, with 7 short English stems hide
 # An n-gram of more questions is the language of examinations or of medicine. A vignette shared by a few questions, each
-# in several versions, stays below it; at 4 a tenth more of the short Japanese stems say nothing, at 32 nothing is won.
+# in several versions, stays below it. Of YakugakuQA's stems alone 91 % are found with 4, 95 % with 16; with 32 false
+# alarms begin to grow.
 MOST_QUESTIONS = 16
 
 _KANJI_HIRAGANA = "\u3005-\u3007\u3041-\u3096\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

@@ -41,5 +41,7 @@ class Records:
             log.sync()
 
     def close(self) -> None:
-        for file in filter(None, (self.steps, self.exams, self.board)):
-            file.close()
+        for log in filter(None, (self.steps, self.exams)):
+            log.close()
+        if self.board:
+            self.board.close()
