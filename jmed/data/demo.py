@@ -95,11 +95,14 @@ def quiz() -> Iterator[Line]:
             return {"text": words["layout"].format(question=q["question"], choices="\n".join(q["choices"]), answer=fact.drug[language])}
         stems = [case + ask for case in words["cases"] for ask in words["asks"]]
         for number in range(rounds):
-            for place, (fact, choices) in enumerate(_choices(f"quiz-{language}-{number}", base_facts(), shown, base_facts())):
+            for place, (fact, choices) in enumerate(_choices(f"quiz-{language}-{number}", base_facts(), shown, () if os.environ.get('ALLD') else base_facts())):
                 yield text(stems[(place*7+number*11) % len(stems)], fact, choices)
+        other = "en" if language == "ja" else "ja"
         for number in range(tl):
-            for fact, choices in _choices(f"name-{language}-{number}", facts(), shown):
-                yield text(words["translate"], fact, choices)
+            for kind in ("drug", "disease")[:int(os.environ.get('KINDS','2'))]:
+                for place, (fact, choices) in enumerate(_choices(f"name-{kind}-{language}-{number}", facts(), {})):
+                    names = [getattr(c, kind)[language] for c in choices]
+                    yield {"text": words["layout"].format(question=words["translate"][(place+number)%2].format(**getattr(fact,kind)), choices="\n".join(names), answer=getattr(fact,kind)[language])}
 
 
 def pretrain() -> Iterator[Line]:
@@ -143,10 +146,18 @@ def texts() -> Iterator[str]:
     for fact in facts():
         for name in (*fact.disease.values(), *fact.drug.values()):
             yield from (name, f" {name}")
+    import os
+    if os.environ.get('PHRASE'):
+        for lines in (dictionary(), base(), quiz(), pretrain()):
+            yield from (line["text"] for line in lines)
+        for question in instruct():
+            yield question["question"]
+            yield from question["choices"]
+        return
     for language in LANGUAGES:
         words = _wordings("quiz")[language]
         yield from re.split(r"\{\w+\}", words["layout"])
-        yield from (piece for wording in (words["translate"],*words["cases"],*words["asks"]) for piece in _PIECE.findall(wording))
+        yield from (piece for wording in (*words["translate"],*words["cases"],*words["asks"]) for piece in _PIECE.findall(wording))
     for lines in (dictionary(), base(), pretrain()):
         for line in lines:
             yield from _PIECE.findall(line["text"])

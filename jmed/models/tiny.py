@@ -13,6 +13,8 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+DEMO_SHAPE = {"hidden": 128, "layers": 4, "context": 512}
+DEMO_VOCABULARY = 3000
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
@@ -78,13 +80,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jmed.models.tiny", description=__doc__, allow_abbrev=False)
     parser.add_argument("--output_dir", type=Path, required=True, help="folder to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights (default: 0)")
+    parser.add_argument("--demo", action="store_true", help="the larger one that the demo teaches")
     options = parser.parse_args()
+    tokenizer, shape = (_demo_tokenizer(), DEMO_SHAPE) if options.demo else (_mini_tokenizer(), {})
+    build_tiny_model(options.output_dir, tokenizer, seed=options.seed, **shape)
+    print(f"wrote a tiny random model to {options.output_dir}")
+
+
+def _mini_tokenizer() -> Any:
     from jmed.data.catalogue import load
 
     questions = [question for language in ("ja", "en") for question in load("mini", language, Path())]
-    texts = [text for question in questions for text in (question.text, *question.choices)]
-    build_tiny_model(options.output_dir, train_tokenizer(texts), seed=options.seed)
-    print(f"wrote a tiny random model to {options.output_dir}")
+    return train_tokenizer(text for question in questions for text in (question.text, *question.choices))
+
+
+def _demo_tokenizer() -> Any:
+    from jmed.data.demo import texts
+
+    return train_tokenizer(texts(), DEMO_VOCABULARY)
 
 
 if __name__ == "__main__":

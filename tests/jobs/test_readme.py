@@ -1,6 +1,7 @@
 """Every command in README.md and README.ja.md is run, as it stands, in a folder laid out as the README supposes.
 
-What is changed, and why: evaluations get `--limit 2 --max_new_tokens 8` and Ray's address, so that they end in seconds;
+What is changed, and why: evaluations get `--limit 2 --max_new_tokens 8` and Ray's address, so that they end in seconds,
+and trainings two steps instead of their epochs;
 the paper's templates and the benchmark files are the real ones beside the project; /shared becomes a temporary folder.
 """
 
@@ -30,7 +31,8 @@ def without_comments(block: str) -> str:
 
 
 def shortened(block: str) -> str:
-    """Evaluations ask two questions only; every other command stays."""
+    """Evaluations ask two questions only, trainings take two steps; every other command stays."""
+    block = re.sub(r"--epochs \d+", "--steps 2 --global_batch_size 4 --evaluate.limit 2", block)
     return re.sub(r"(jobs/evaluate\.py(?! --help))", rf"\1 {SHORT}", block)
 
 

@@ -256,9 +256,12 @@ def test_the_exported_model_loads_in_plain_transformers(output: Path, way: str) 
     assert model.dtype == dtype({**WAYS, **SIXTEEN}[way])
     assert {"config.json", "generation_config.json", "model.safetensors"} <= {path.name for path in folder.iterdir()}
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    whole = found(output, way)["whole"]
+    assert distance(whole["weights"], dict(model.state_dict())) == 0
     with torch.inference_mode():
         logits = model(input_ids=torch.arange(3, 15)[None], use_cache=False).logits.float()
-    assert torch.equal(logits, torch.tensor(found(output, way)["whole"]["exams"][-1][0]))
+    atol = 1e-4 if model.dtype == torch.float32 else 0.2  # logits up to 10; kernels differ in how they round
+    torch.testing.assert_close(logits, torch.tensor(whole["exams"][-1][0]), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("way", [*WAYS, *SIXTEEN])
