@@ -93,10 +93,10 @@ def quiz() -> Iterator[Line]:
         def text(wording, fact, choices):
             q = _question("", wording, fact, choices, language)
             return {"text": words["layout"].format(question=q["question"], choices="\n".join(q["choices"]), answer=fact.drug[language])}
-        stems = [case + ask for case in words["cases"] for ask in words["asks"]]
+        stems = words["stems"]
         for number in range(rounds):
             for place, (fact, choices) in enumerate(_choices(f"quiz-{language}-{number}", base_facts(), shown, () if os.environ.get('ALLD') else base_facts())):
-                yield text(stems[(place*7+number*11) % len(stems)], fact, choices)
+                yield text(stems[(place+number) % len(stems)], fact, choices)
         other = "en" if language == "ja" else "ja"
         for number in range(tl):
             for kind in ("drug", "disease")[:int(os.environ.get('KINDS','2'))]:
@@ -157,7 +157,7 @@ def texts() -> Iterator[str]:
     for language in LANGUAGES:
         words = _wordings("quiz")[language]
         yield from re.split(r"\{\w+\}", words["layout"])
-        yield from (piece for wording in (*words["translate"],*words["cases"],*words["asks"]) for piece in _PIECE.findall(wording))
+        yield from (piece for wording in (*words["translate"],*words["stems"]) for piece in _PIECE.findall(wording))
     for lines in (dictionary(), base(), pretrain()):
         for line in lines:
             yield from _PIECE.findall(line["text"])

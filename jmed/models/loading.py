@@ -96,7 +96,7 @@ def load_tokenizer(source: ModelSource) -> Any:
 
 def context_length(source: ModelSource) -> int:
     """Longest sequence, prompt and answer together, in tokens (`max_position_embeddings`; some models have none)."""
-    length = getattr(_load_config(source).get_text_config(), "max_position_embeddings", NO_LIMIT)
+    length = getattr(load_config(source).get_text_config(), "max_position_embeddings", NO_LIMIT)
     if not isinstance(length, int) or length <= 0:
         file = source.folder / "config.json"
         raise UserError(f"model.path: max_position_embeddings in {file} is {length!r}; expected a number of tokens")
@@ -112,7 +112,7 @@ def model_penalty(source: ModelSource) -> float:
     return float(penalty)
 
 
-def _load_config(source: ModelSource) -> Any:
+def load_config(source: ModelSource) -> Any:
     try:
         return AutoConfig.from_pretrained(source.folder, **_SAFE)
     except Exception as error:  # whatever a broken folder makes transformers raise

@@ -15,7 +15,7 @@ from jmed.training.skeleton import Sizes, build, model_config, sizes
 GIB = 1 << 30
 
 # Assumptions, not measurements: no GPU was at hand when they were chosen. On a CPU they are 0.
-CUDA_CONTEXT = GIB // 2  # driver context, kernels, cuBLAS workspace
+CUDA_LIBRARIES = GIB // 4  # kernels, cuBLAS workspace; not the context, which the survey's own process held too
 NCCL_BUFFERS = GIB // 4  # with more than one worker
 FRAGMENTATION = 0.1  # of activations and logits: what the caching allocator cannot use
 GPU_PROCESS = 3 * GIB  # host memory of a worker's libraries and of loading, with CUDA
@@ -169,7 +169,7 @@ def _overhead(parts: MemoryParts, case: Case) -> int:
     if case.device_type != "cuda":
         return 0
     exchange = NCCL_BUFFERS if case.world_size > 1 else 0
-    return CUDA_CONTEXT + exchange + int(FRAGMENTATION * (parts.activations + parts.logits))
+    return CUDA_LIBRARIES + exchange + int(FRAGMENTATION * (parts.activations + parts.logits))
 
 
 def _host(case: Case, state: Held, active: Footprint) -> int:

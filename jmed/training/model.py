@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.errors import UserError, nearest
-from jmed.models.loading import LoadedModel, choose_dtype, keep_unpacked, load_model
+from jmed.models.loading import LoadedModel, choose_dtype, keep_unpacked, load_config, load_model
 from jmed.models.source import ModelSource
 
 
@@ -51,6 +52,15 @@ def _with_checkpointing(model: Any, config: FinetuneConfig) -> Any:
     if config.memory.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     return model
+
+
+def check_adapter(source: ModelSource, config: FinetuneConfig) -> None:
+    """Whether what lora.targets names is there, without loading a weight."""
+    if config.tuning == "full" or isinstance(config.lora.targets, str):
+        return
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(load_config(source))
+    check_targets(config, (name for name, _ in model.named_modules()))
 
 
 def check_targets(config: FinetuneConfig, modules: Iterable[str]) -> None:

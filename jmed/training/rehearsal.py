@@ -125,7 +125,7 @@ def _phases(model: Any, allocations: Allocations) -> Iterator[None]:
 
 
 class AllSupervised:
-    """In the place of `Batch.supervised`, where the loss looks for what counts: only the number of positions is known."""
+    """In the place of `Batch.supervised`: how many positions count is known, but not which."""
 
     def __init__(self, count: int) -> None:
         self.count = count

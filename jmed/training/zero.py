@@ -107,7 +107,7 @@ class Zero:
 
     def _start(self, loss: nn.Module, settings: dict[str, Any]) -> Any:
         if self.config.zero.stage == 3:
-            # Shares out one weight after the other, so that the whole model need not fit into a GPU; leaves buffers alone.
+            # Shares out one weight after the other, so the whole model need not fit into a GPU; leaves buffers alone.
             self.deepspeed.zero.Init(module=loss, config_dict_or_path=settings)
             for buffer in loss.buffers():
                 buffer.data = buffer.to(self.device)
@@ -139,7 +139,7 @@ def deal(micro_batches: Sequence[MicroBatch], rank: int, world_size: int) -> lis
 
 
 class _LossInOneCall(SupervisedLoss):
-    """DeepSpeed follows which modules are called: it must be the same on all workers, so the head once, not per chunk."""
+    """DeepSpeed follows which modules are called, the same on all workers: the head is called once, not per chunk."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)

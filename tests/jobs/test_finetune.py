@@ -86,7 +86,7 @@ def test_instruction_tuning_of_an_nf4_model_on_two_workers(
     }
     assert all(row["ci_low"] <= row["value"] <= row["ci_high"] for row in exams)
     gate = json.loads((run / "contamination.json").read_text("utf-8"))
-    assert gate["examples"] > 2500
+    assert gate["examples"] > 2000
     assert gate["questions"] > 2000
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
@@ -230,10 +230,11 @@ def test_workers_come_and_go(tmp_path: Path, ray_address: str, tiny_model: Path,
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         several = ["--steps", "120", "--workers.count", "[1, 2]", "--workers.resize_seconds", "4"]
+        several += ["--checkpoint.every_steps", "4"]
         job = start([*slow_job(tmp_path / "elastic", tiny_model, training_questions), *several], cluster.address)
         wait_for_step(job, tmp_path / "elastic", 3)
         node = cluster.add_node(num_cpus=1)
-        _wait_for_workers(job, tmp_path / "elastic", 2)
+        _wait_for_workers(job, tmp_path / "elastic", 2, steps=6)  # a checkpoint among them
         cluster.remove_node(node, allow_graceful=False)
         _, errors = job.communicate(timeout=280)
         assert job.returncode == 0, errors
@@ -246,9 +247,9 @@ def test_workers_come_and_go(tmp_path: Path, ray_address: str, tiny_model: Path,
     assert [row["loss"] for row in rows] == pytest.approx(expected, rel=1e-3)
 
 
-def _wait_for_workers(job: subprocess.Popen[str], output_dir: Path, count: int) -> None:
+def _wait_for_workers(job: subprocess.Popen[str], output_dir: Path, count: int, steps: int) -> None:
     deadline = time.monotonic() + 200
-    while not any(row["world_size"] == count for row in logged(output_dir)):
+    while sum(row["world_size"] == count for row in logged(output_dir)) < steps:
         assert job.poll() is None, job.communicate()
         assert time.monotonic() < deadline, f"never {count} workers"
         time.sleep(0.2)
