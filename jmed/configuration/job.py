@@ -1,7 +1,9 @@
 """What every job's main program does: read the configuration, run, turn the outcome into an exit status."""
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from jmed.configuration.command import parse
@@ -14,7 +16,9 @@ Config = TypeVar("Config", bound=JobConfig)
 def run_job(program: str, model: type[Config], work: Callable[[Config], None]) -> int:
     """0: done; 2: the user can mend it, and one message says how. Anything else is a traceback and 1."""
     try:
-        work(parse(model, program))
+        config = parse(model, program)
+        _refuse_lost_output(config.output_dir)
+        work(config)
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
@@ -22,3 +26,12 @@ def run_job(program: str, model: type[Config], work: Callable[[Config], None]) -
         print(f"{program}: stopped; the same command continues", file=sys.stderr)
         return 1
     return 0
+
+
+def _refuse_lost_output(output_dir: str) -> None:
+    """A submitted job runs in a copy of the folder that goes away with it: results must not be written there."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(output_dir).expanduser().is_absolute():
+        raise UserError(
+            f"output_dir: {output_dir} is relative, and a submitted job runs in a temporary copy of your folder, "
+            "so the results would be lost; give an absolute path that all machines see"
+        )

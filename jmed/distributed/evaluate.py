@@ -29,9 +29,6 @@ def evaluate(config: EvaluateConfig) -> None:
     forbid_telemetry()
     if config.offline:
         forbid_network()
-    from jmed.distributed import session
-
-    session.refuse_lost_output(config.output_dir)
     source = find_model(config.model, config.offline)
     plan = _plan(config, source)
     folder = EvaluationFolder(

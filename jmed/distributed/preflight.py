@@ -1,72 +1,24 @@
 """The preflight: does training fit into what each worker would get? Said before anything is trained."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.distributed.places import Place, places, remarks
 from jmed.distributed.session import Workers
-from jmed.distributed.survey import Gpu, Machine, survey
+from jmed.distributed.survey import Machine, survey
 from jmed.errors import UserError
-from jmed.models.loading import DTYPES
 from jmed.models.source import ModelSource
-from jmed.report.memory import print_memory
+from jmed.report.memory import print_memory, size
 from jmed.runs.files import write_text
 from jmed.training.advice import advise
-from jmed.training.memory import GIB, Case, MemoryPlan, plan
+from jmed.training.memory import Case, MemoryPlan, plan
 from jmed.training.schedule import MicroBatch
+from jmed.training.skeleton import Unpredictable
 
 PREFLIGHT = "preflight.json"
-MEGABYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker may come to run."""
-
-    machine: Machine
-    gpu: Gpu | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.machine.node} {self.gpu.name if self.gpu else 'CPU'}"
-
-    def dtype(self, asked: str) -> torch.dtype:
-        """What the worker would compute in (`models.loading.choose_dtype`)."""
-        if asked != "auto":
-            return DTYPES[asked]
-        if self.gpu is None:
-            return torch.float32
-        return torch.bfloat16 if self.gpu.bfloat16 else torch.float16
-
-    def problem(self, asked: str) -> str | None:
-        """Why nothing could run here, whatever the memory."""
-        if self.gpu is None:
-            return None
-        major, minor = self.gpu.capability
-        if not runs(self.gpu.capability, self.machine.architectures):
-            return (
-                f"{self.gpu.name} (sm_{major}{minor}) is not among the architectures of torch {self.machine.torch} "
-                f"({', '.join(self.machine.architectures)}): install a build that has it, or leave this machine out"
-            )
-        if asked == "bfloat16" and not self.gpu.bfloat16:
-            return f"{self.gpu.name} has no bfloat16: give model.dtype auto or float16"
-        return None
-
-
-def runs(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool:
-    """Whether a torch build has code for a GPU: of the same major version, not newer; or PTX that it can compile."""
-    major, minor = capability
-    for name in architectures:
-        kind, _, digits = name.partition("_")
-        number = int("".join(sign for sign in digits if sign.isdigit()) or 0)
-        own = (number // 10, number % 10)
-        if (kind == "sm" and own[0] == major and own[1] <= minor) or (kind == "compute" and own <= capability):
-            return True
-    return False
 
 
 @dataclass(frozen=True)
@@ -74,20 +26,22 @@ class Preflight:
     """The rows of the table, one a place, and the verdict."""
 
     rows: list[dict[str, Any]]
-    disk: dict[str, int]  # bytes needed and free where output_dir lies
-    problems: list[str]
+    disk: dict[str, int]  # bytes needed, and bytes that can be had where output_dir lies
+    problems: list[str]  # the worst first
     advice: list[str]
     batch: dict[str, int]
+    notes: list[str]  # what does not stop anything
 
     @property
     def fits(self) -> bool:
+        """Also where nothing could be predicted: the largest batch is tried out before training."""
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:
         """preflight.json; bytes."""
         return {
             "fits": self.fits, "batch": self.batch, "workers": self.rows, "disk": self.disk,
-            "problems": self.problems, "advice": self.advice,
+            "problems": self.problems, "advice": self.advice, "notes": self.notes,
         }  # fmt: skip
 
     def write(self, folder: Path) -> None:
@@ -97,6 +51,7 @@ class Preflight:
         print_memory(self.as_dict())
 
     def refuse(self) -> None:
+        """UserError if it does not fit: the worst first, then what would fit."""
         if self.problems:
             lines = [*self.problems, *(["What would fit:"] if self.advice else []), *self.advice]
             raise UserError("preflight: " + "\n  ".join(lines))
@@ -106,85 +61,114 @@ def preflight(
     config: FinetuneConfig, source: ModelSource, longest: MicroBatch, workers: Workers, output_dir: Path
 ) -> Preflight:
     """Ask the machines and judge every place where a worker may come to run."""
-    return judge(config, source, longest, workers, survey(output_dir))
+    written = sum(file.stat().st_size for file in output_dir.rglob("*") if file.is_file())
+    return judge(config, source, longest, workers, survey(output_dir), written)
 
 
 def judge(
-    config: FinetuneConfig, source: ModelSource, longest: MicroBatch, workers: Workers, machines: list[Machine]
+    config: FinetuneConfig,
+    source: ModelSource,
+    longest: MicroBatch,
+    workers: Workers,
+    machines: list[Machine],
+    written: int = 0,
 ) -> Preflight:
-    """Ray may put a worker on any GPU of any machine, so each kind of GPU of each machine has its row."""
-    rows, problems, worst = [], [], None
-    disk = 0
-    for place in _places(machines, workers):
-        case = Case(
-            config, source, workers.count, (len(longest.rows), longest.width), longest.supervised,
-            "cuda" if place.gpu else "cpu", place.dtype(config.model.dtype),
-        )  # fmt: skip
-        needed = plan(case)
-        available, host = _room(place, workers)
-        problem = place.problem(config.model.dtype) or _shortage(place, needed, available, host)
-        rows.append(_row(place, needed, available, host, problem))
-        disk = max(disk, needed.disk)
-        if problem:
-            problems.append(problem)
-            worst = worst or (case, available, host)
-    free = min(machine.disk for machine in machines)
-    if disk > free:
-        problems.append(
-            f"output_dir: checkpoints and result take {_size(disk)}, {_size(free)} are free: make room, or give another"
-        )
-    advice = advise(worst[0], lambda found: found.fits(*worst[1:])) if worst else []
-    batch = {"rows": len(longest.rows), "width": longest.width, "supervised": longest.supervised}
-    return Preflight(rows, {"needed": disk, "free": free}, list(dict.fromkeys(problems)), advice, batch)
-
-
-def _places(machines: list[Machine], workers: Workers) -> list[Place]:
-    if not workers.gpus:
-        return [Place(machine, None) for machine in machines]
-    kinds = {(machine.node, gpu.name): Place(machine, gpu) for machine in machines for gpu in machine.gpus}
-    if not kinds:
-        raise UserError(
-            f"workers.gpus: {workers.gpus:g} a worker, and Ray counts GPUs, but torch sees none on "
-            f"{', '.join(machine.node for machine in machines)}: look at driver and torch build there"
-        )
-    return list(kinds.values())
-
-
-def _room(place: Place, workers: Workers) -> tuple[int, int]:
-    """Bytes for one worker on its device, and of host memory: machines share theirs among as many as they can hold."""
-    machine = place.machine
-    most = max(1, machine.cpus // workers.cpus)
-    if place.gpu is not None:
-        most = max(1, min(most, int(len(machine.gpus) / workers.gpus)))
-    host = machine.memory // min(workers.count, most)
-    if place.gpu is None:
-        return host, host
-    return int(place.gpu.free * min(1.0, workers.gpus)), host
-
-
-def _shortage(place: Place, needed: MemoryPlan, available: int, host: int) -> str | None:
-    if needed.needed > available:
-        return f"{place.name}: a worker needs {_size(needed.needed)}, it would get {_size(available)}"
-    if not needed.fits(available, host):
-        return f"{place.name}: a worker needs {_size(needed.host)} of host memory, it would get {_size(host)}"
-    return None
-
-
-def _row(place: Place, needed: MemoryPlan, available: int, host: int, problem: str | None) -> dict[str, Any]:
-    return {
-        "machine": place.machine.node,
-        "device": place.gpu.name if place.gpu else "CPU",
-        "dtype": str(place.dtype(needed.case.config.model.dtype)).removeprefix("torch."),
-        "parts": asdict(needed.device),
-        "moment": needed.moment,
-        "needed": needed.needed,
-        "available": available,
-        "host_needed": needed.host,
-        "host_available": host,
-        "fits": problem is None,
-        "problem": problem,
+    """Whether training fits everywhere; `written` bytes in output_dir are of this run, and will be replaced."""
+    widest = (len(longest.rows), longest.width)
+    judged = [
+        _Judged(place, Case(config, source, workers.count, widest, longest.supervised, place.device_type, place.dtype))
+        for place in places(config, machines, workers)
+    ]
+    for one in judged:
+        one.look()
+    short = sorted((one for one in judged if one.problem), key=lambda one: one.lacking, reverse=True)
+    problems = [one.problem for one in short if one.problem]
+    disk = {
+        "needed": max((one.plan.disk for one in judged if one.plan), default=0),
+        "available": min(machine.disk for machine in machines) + written,
     }
+    if disk["needed"] > disk["available"]:
+        problems.append(
+            f"output_dir: checkpoints and result take {size(disk['needed'])}, {size(disk['available'])} are free: "
+            "make room, or give another"
+        )
+    batch = {"rows": widest[0], "width": widest[1], "supervised": longest.supervised}
+    notes = [*remarks([one.place for one in judged], machines, workers), *(one.note for one in judged if one.note)]
+    return Preflight([one.row() for one in judged], disk, problems, _advice(judged, short), batch, _once(notes))
 
 
-def _size(count: int) -> str:
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MEGABYTES:.0f} MiB"
+def _once(lines: list[str]) -> list[str]:
+    return list(dict.fromkeys(lines))
+
+
+@dataclass
+class _Judged:
+    """A place, what a worker would need there, and what it would get."""
+
+    place: Place
+    case: Case
+    plan: MemoryPlan | None = field(default=None, init=False)
+    problem: str | None = field(default=None, init=False)
+    note: str | None = field(default=None, init=False)
+    lacking: float = field(default=0, init=False)  # bytes
+
+    def look(self) -> None:
+        try:
+            self.plan = plan(self.case)
+        except Unpredictable as error:
+            self.note = (
+                f"this architecture's memory cannot be predicted ({error}); the largest batch is tried out first"
+            )
+        if problem := self.place.problem():
+            self.problem, self.lacking = problem, float("inf")
+        elif self.plan:
+            self._compare(self.plan)
+
+    def _compare(self, needed: MemoryPlan) -> None:
+        device, host = self.room(needed)
+        if needed.needed > device:
+            self.lacking = needed.needed - device
+            self.problem = f"{self.place.name}: a worker needs {size(needed.needed)}, it would get {size(device)}"
+        elif not needed.fits(device, host):
+            self.lacking = needed.host - host
+            self.problem = (
+                f"{self.place.name}: a worker needs {size(needed.host)} of host memory, it would get {size(host)}"
+            )
+
+    def room(self, needed: MemoryPlan) -> tuple[int, int]:
+        return self.place.device_memory(), self.place.host_memory(needed.host_shared)
+
+    def row(self) -> dict[str, Any]:
+        """Of preflight.json; bytes, and null where nothing could be predicted."""
+        found = self.plan
+        device, host = self.room(found) if found else (self.place.device_memory(), self.place.host_memory(0))
+        return {
+            "machine": self.place.machine.node,
+            "device": self.place.device,
+            "dtype": str(self.place.dtype).removeprefix("torch."),
+            "parts": asdict(found.device) if found else None,
+            "moment": found.moment if found else None,
+            "needed": found.needed if found else None,
+            "available": device,
+            "host_needed": found.host if found else None,
+            "host_available": host,
+            "fits": self.problem is None if found or self.problem else None,
+            "problem": self.problem,
+        }
+
+
+def _advice(judged: list[_Judged], short: list[_Judged]) -> list[str]:
+    """What would fit everywhere; nothing where not memory is the problem."""
+    lacking = [one for one in short if one.plan and one.lacking < float("inf")]
+    if not lacking or len(lacking) < len(short):
+        return []
+
+    return advise(lacking[0].case, lambda case: all(_fits_there(case, one) for one in judged))
+
+
+def _fits_there(case: Case, one: _Judged) -> bool:
+    try:
+        there = plan(replace(case, device_type=one.case.device_type, dtype=one.case.dtype))
+    except Unpredictable:
+        return False
+    return there.fits(*one.room(there))

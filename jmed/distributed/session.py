@@ -138,12 +138,3 @@ def describe(workers: Workers) -> dict[str, Any]:
         "memory": int(there.get("memory", 0.0)),
         "workers": asdict(workers),
     }
-
-
-def refuse_lost_output(output_dir: str) -> None:
-    """A submitted job runs in a copy of the folder that goes away with it: results must not be written there."""
-    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(output_dir).expanduser().is_absolute():
-        raise UserError(
-            f"output_dir: {output_dir} is relative, and a submitted job runs in a temporary copy of your folder, "
-            "so the results would be lost; give an absolute path that all machines see"
-        )

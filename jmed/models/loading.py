@@ -25,6 +25,7 @@ class LoadedModel:
     max_length: int  # tokens that fit into the model's context
     pad_id: int  # fills masked positions; always a row of the embedding
     end_ids: tuple[int, ...]  # tokens that end a text
+    stored: torch.dtype | None = None  # of the files, where all weights are trained
 
 
 def load_model(source: ModelSource, device: torch.device | None = None) -> LoadedModel:

@@ -1,8 +1,10 @@
 """Where a model and its adapter lie, and whether they are whole and fit each other; nothing here needs torch."""
 
 import json
+import math
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,9 +13,12 @@ from typing import Any
 
 from jmed.configuration.schema import ModelConfig
 from jmed.errors import UserError
+from jmed.runs.card import LINEAGE
 from jmed.runs.hashes import sha256_file
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # as safetensors and as torch calls them
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _LORA = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
@@ -160,7 +165,12 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_shapes(file: Path) -> dict[str, list[int]]:
-    """Tensor name → shape from a safetensors header; a file cut short is an error.
+    """Tensor name → shape from a safetensors header; a file cut short is an error."""
+    return {name: entry["shape"] for name, entry in _read_header(file).items()}
+
+
+def _read_header(file: Path) -> dict[str, dict[str, Any]]:
+    """Tensor name → what a safetensors header says of it.
 
     Layout: 8 bytes length of the header (little-endian), the header as JSON, the tensors.
     """
@@ -169,18 +179,41 @@ def read_shapes(file: Path) -> dict[str, list[int]]:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, size)))
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        shapes = {name: list(entry["shape"]) for name, entry in tensors.items()}
+        tensors = {name: dict(entry) for name, entry in header.items() if name != "__metadata__"}
+        for entry in tensors.values():
+            entry["shape"] = list(entry["shape"])
         wanted = 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
         raise UserError(f"{file}: not a safetensors file (its header cannot be read); copy it again") from None
     if wanted != size:
         raise UserError(f"{file}: has {size:,} bytes, its header says {wanted:,}; it was cut short: copy it again")
-    return shapes
+    return tensors
+
+
+def stored_dtypes(folder: Path) -> Counter[str]:
+    """How many values the files of a model hold in each dtype."""
+    found: Counter[str] = Counter()
+    for shard in (file for pattern in WEIGHTS for file in folder.glob(pattern)):
+        for entry in _read_header(shard).values():
+            found[str(entry.get("dtype"))] += math.prod(entry["shape"])
+    floats = Counter({DTYPES[dtype]: count for dtype, count in found.items() if dtype in DTYPES})
+    if not floats or floats.total() < found.total() / 2:
+        kinds = ", ".join(sorted(found)) or "in no model.safetensors"
+        raise UserError(f"model.path: the weights of {folder} are {kinds}; expected {', '.join(DTYPES.values())}")
+    return floats
+
+
+def stored_dtype(folder: Path) -> str:
+    """The dtype of most values in the files of a model."""
+    return stored_dtypes(folder).most_common(1)[0][0]
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """File name → SHA-256 of all that decides a model's answers: weights, configuration, tokenizer."""
+    """File name → SHA-256 of all that decides a model's answers: weights, configuration, tokenizer.
+
+    Not lineage.json, which tells where a model comes from, and when it was made.
+    """
     files = sorted({path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()})
+    files = [path for path in files if path.name != LINEAGE]
     with ThreadPoolExecutor(4) as pool:
         return dict(zip((file.name for file in files), pool.map(sha256_file, files), strict=True))

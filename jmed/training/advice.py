@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from jmed.configuration.finetune import FinetuneConfig
-from jmed.training.memory import GIB, Case, MemoryPlan, plan
+from jmed.training.memory import GIB, Case, plan
 
 HIGH_RANK = 128
 SHORTEST = 256  # tokens of a sequence that advice goes down to
 MOST_WORKERS = 64
 
-Fits = Callable[[MemoryPlan], bool]
+Fits = Callable[[Case], bool]
 Step = Callable[[Case], "list[Change]"]  # changes of a kind that go further and further
 
 
@@ -47,20 +47,20 @@ def advise(case: Case, fits: Fits) -> list[str]:
 
 def _least(changes: list[Change], fits: Fits) -> Change | None:
     """The first that fits of changes that go further and further."""
-    if not changes or not fits(plan(changes[-1].case)):
+    if not changes or not fits(changes[-1].case):
         return None
-    return changes[bisect_left(changes, True, hi=len(changes) - 1, key=lambda change: fits(plan(change.case)))]
+    return changes[bisect_left(changes, True, hi=len(changes) - 1, key=lambda change: fits(change.case))]
 
 
 def _together(case: Case, fits: Fits, steps: Sequence[Step]) -> Change | None:
     """As few of the steps as it takes, the last of them no further than needed."""
     if case.config.tuning == "full":  # the small optimiser would rule out ZeRO, which saves more
         steps = [step for step in steps if step is not _small_optimizer]
-    if not fits(plan(_furthest(case, steps).case)):
+    if not fits(_furthest(case, steps).case):
         return None
     for step in reversed(steps):
         fewer = [other for other in steps if other is not step]
-        if fits(plan(_furthest(case, fewer).case)):
+        if fits(_furthest(case, fewer).case):
             steps = fewer
     *earlier, last = steps
     change = _furthest(case, earlier)

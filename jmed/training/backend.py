@@ -45,4 +45,7 @@ class Backend(Protocol):
         """Read what `save` wrote."""
 
     def export(self, folder: Path) -> None:
-        """Write the trained adapter (PEFT layout) or model (transformers layout); called by every worker."""
+        """Write the trained adapter (PEFT layout) or model (transformers layout); called by every worker.
+
+        A model's weights are right, its config.json is not yet the base's own: see `models.writing.complete`.
+        """

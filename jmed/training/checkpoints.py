@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from jmed.errors import UserError
 from jmed.training.backend import Backend
 from jmed.training.group import agree
@@ -58,7 +60,7 @@ def _all(backend: Backend, action: Callable[[], None], first_only: bool) -> None
     if backend.rank == 0 or not first_only:
         try:
             action()
-        except (OSError, RuntimeError) as failure:  # torch and safetensors raise RuntimeError for a full disk
+        except (OSError, RuntimeError, SafetensorError) as failure:  # torch raises RuntimeError for a full disk
             error = f"{type(failure).__name__}: {failure}"
     if error := agree(error):
         raise UserError(

@@ -105,6 +105,8 @@ class Loop:
         # Dropout depends on step and micro-batch alone: the same on any worker, and after a restart.
         torch.manual_seed(hash((self.config.seed, step.number, micro_batch.number)) % 2**63)
         batch = make_batch(self.schedule.table, micro_batch.rows, self.pad_id, self.backend.device)
+        if not micro_batch.supervised:  # a filler, which keeps a worker in step with the others
+            batch.supervised.zero_()
         return self.backend.backward(batch, max(1, step.supervised), last)
 
     def _check_numbers(self, step: Step, loss: float, norm: float) -> None:

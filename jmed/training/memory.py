@@ -10,7 +10,7 @@ from jmed.models.source import ModelSource
 from jmed.training.checkpoints import KEPT
 from jmed.training.held import Held, State, held
 from jmed.training.rehearsal import Footprint, Pass, footprint
-from jmed.training.skeleton import Sizes, build, model_config, sizes
+from jmed.training.skeleton import Sizes, build, layers_alike, model_config, sizes
 
 GIB = 1 << 30
 
@@ -121,6 +121,7 @@ def plan(case: Case) -> MemoryPlan:
 class _Learner:
     shape: Any  # transformers PretrainedConfig
     sizes: Sizes
+    alike: bool  # all layers
 
 
 _learners: dict[tuple[object, ...], _Learner] = {}
@@ -137,14 +138,16 @@ def _learner(case: Case) -> _Learner:
     key = _key(case)
     if key not in _learners:
         shape = model_config(case.source)
-        _learners[key] = _Learner(shape, sizes(build(case.config, shape, case.dtype)))
+        model = build(case.config, shape, case.dtype)
+        _learners[key] = _Learner(shape, sizes(model), layers_alike(model, shape))
     return _learners[key]
 
 
 def _activity(case: Case) -> Footprint:
     key = (*_key(case), case.work)
     if key not in _activities:
-        _activities[key] = footprint(case.config, _learner(case).shape, case.dtype, case.work)
+        found = _learner(case)
+        _activities[key] = footprint(case.config, found.shape, found.alike, case.dtype, case.work)
     return _activities[key]
 
 

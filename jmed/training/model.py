@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.errors import UserError, nearest
-from jmed.models.loading import LoadedModel, choose_dtype, keep_unpacked, load_config, load_model
-from jmed.models.source import ModelSource
+from jmed.models.loading import DTYPES, LoadedModel, choose_dtype, keep_unpacked, load_config, load_model
+from jmed.models.source import ModelSource, stored_dtype
 
 
 def load_learner(source: ModelSource, config: FinetuneConfig, device: torch.device) -> LoadedModel:
@@ -26,12 +26,13 @@ def load_learner(source: ModelSource, config: FinetuneConfig, device: torch.devi
 
 def _all_weights(source: ModelSource, config: FinetuneConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """Every weight: in float32 where each worker holds all, else on the CPU in `dtype`, for DeepSpeed to share out."""
+    stored = DTYPES[stored_dtype(source.folder)]
     if config.sharded:
         loaded = load_model(replace(source, dtype=str(dtype).removeprefix("torch.")), torch.device("cpu"))
     else:
         loaded = load_model(replace(source, dtype="float32"), device)
     loaded.model.requires_grad_(True)
-    return replace(loaded, model=_with_checkpointing(loaded.model, config), device=device)
+    return replace(loaded, model=_with_checkpointing(loaded.model, config), device=device, stored=stored)
 
 
 def _with_adapter(model: Any, config: FinetuneConfig) -> Any:

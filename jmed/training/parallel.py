@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.errors import UserError
+from jmed.models.writing import rounded, write_adapter, write_weights
 from jmed.training import group
 from jmed.training.batch import Batch
 from jmed.training.loss import SupervisedLoss
@@ -28,8 +30,11 @@ class DataParallel:
 
     lockstep = False
 
-    def __init__(self, model: Any, config: FinetuneConfig, dtype: torch.dtype) -> None:
-        self.model, self.config, self.dtype = model, config, dtype
+    def __init__(
+        self, model: Any, config: FinetuneConfig, dtype: torch.dtype, stored: torch.dtype | None = None
+    ) -> None:
+        """`stored`: what the weights of a whole model are rounded to when they are exported."""
+        self.model, self.config, self.dtype, self.stored = model, config, dtype, stored
         self.device = next(model.parameters()).device
         self.rank, self.world_size = group.rank(), group.world_size()
         self.loss = SupervisedLoss(model)
@@ -92,8 +97,16 @@ class DataParallel:
         self.scaler.load_state_dict(state["scaler"])
 
     def export(self, folder: Path) -> None:
-        if self.rank == 0:
-            self.model.save_pretrained(folder)
+        """An adapter as it is; all weights in the dtype of the base's files, rounded once.
+
+        In float32, as they are trained, they would be twice as large as a base in 16 bits.
+        """
+        if self.rank:
+            return
+        if self.config.tuning == "full":
+            write_weights(self.model, folder, _rounded_weights(self.model, self.stored))
+        else:
+            write_adapter(self.model, folder)
 
     def _autocast(self) -> AbstractContextManager:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
@@ -115,6 +128,30 @@ class DataParallel:
         for weight, part in zip(weights, flat[:-1].split([g.numel() for g in gradients]), strict=True):
             weight.grad = part.view_as(weight)
         return flat[-1]
+
+
+def _rounded_weights(model: Any, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """Copies in host memory, where there is room beside the training; tied weights are one tensor."""
+    copies: dict[int, torch.Tensor] = {}
+    whole = {}
+    for name, weight in model.state_dict(keep_vars=True).items():
+        if id(weight) not in copies:
+            copies[id(weight)] = _rounded(name, weight.detach(), dtype).cpu()
+        whole[name] = copies[id(weight)]
+    return whole
+
+
+def _rounded(name: str, weight: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    if dtype is None or not weight.is_floating_point():
+        return weight
+    try:
+        return rounded(weight, dtype)
+    except OverflowError as error:
+        kind = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"model.path: its files are {kind}, which cannot hold the trained weights of {name} ({error}); "
+            "convert the model to bfloat16 or float32, and train that in another folder"
+        ) from None
 
 
 def make_optimizer(weights: list[torch.nn.Parameter], config: FinetuneConfig) -> torch.optim.Optimizer:

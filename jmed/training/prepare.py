@@ -107,7 +107,7 @@ def _checked(config: FinetuneConfig, check: Check) -> Iterator[tuple[int, Exampl
             check.overlaps += found
             if found:
                 check.places.add(example.place)
-            if not found or config.contamination.action == "report":
+            if not found or config.contamination.action != "drop":
                 yield number, example
 
 

@@ -17,7 +17,7 @@ from jmed.configuration.finetune import FinetuneConfig
 from jmed.training.allocations import BACKWARD, FORWARD, LOSS, Allocations, HostCopy
 from jmed.training.batch import Batch
 from jmed.training.loss import SupervisedLoss
-from jmed.training.skeleton import Unpredictable, build, first_line, layers_alike, materialise, shortened
+from jmed.training.skeleton import Unpredictable, build, first_line, materialise, shortened
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Footprint:
         return Footprint(*(value + layers * layer for value, layer in values))
 
 
-def footprint(config: FinetuneConfig, shape: Any, dtype: torch.dtype, work: Pass) -> Footprint:
-    """The memory of `work` with a model of this shape; two depths are run where all layers are alike.
+def footprint(config: FinetuneConfig, shape: Any, alike: bool, dtype: torch.dtype, work: Pass) -> Footprint:
+    """The memory of `work` with a model of this shape; two depths are run where all layers are `alike`.
 
     Raises Unpredictable where the model's code needs data.
     """
     layers = shape.num_hidden_layers
-    if layers <= 2 or not layers_alike(build(config, shape, dtype), shape):
+    if layers <= 2 or not alike:
         return _rehearse(config, shape, dtype, work)
     one, two = (_rehearse(config, shortened(shape, depth), dtype, work) for depth in (1, 2))
     return two.beyond(one, layers - 2)

@@ -10,7 +10,8 @@ import torch
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.evaluation.plan import Plan
 from jmed.models.loading import LoadedModel, choose_dtype
-from jmed.models.source import ModelSource, find_here
+from jmed.models.source import ModelSource, find_here, stored_dtype
+from jmed.models.writing import complete
 from jmed.training import group
 from jmed.training.backend import Backend
 from jmed.training.checkpoints import Checkpoints, write_together
@@ -50,7 +51,7 @@ def teach(job: Job, device: torch.device) -> dict[str, Any]:
         peak = _try_out(backend, schedule, loaded)
     exam = Exam(job.exam, loaded, backend) if job.exam else None
     Loop(config, backend, schedule, exam, job.output, job.work, job.fence, loaded.pad_id).run()
-    _leave_result(job, backend, loaded)
+    _leave_result(job, backend, loaded, source)
     return {"peak_bytes": max(group.gather(peak))}
 
 
@@ -59,7 +60,7 @@ def make_backend(loaded: LoadedModel, config: FinetuneConfig, dtype: torch.dtype
         from jmed.training.zero import Zero
 
         return Zero(loaded.model, config, dtype)
-    return DataParallel(loaded.model, config, dtype)
+    return DataParallel(loaded.model, config, dtype, loaded.stored)
 
 
 def _try_out(backend: Backend, schedule: Schedule, loaded: LoadedModel) -> int:
@@ -72,15 +73,17 @@ def _try_out(backend: Backend, schedule: Schedule, loaded: LoadedModel) -> int:
     return probe.check_fit(schedule)
 
 
-def _leave_result(job: Job, backend: Backend, loaded: LoadedModel) -> None:
-    """The best epoch's weights if that was asked for, else the last ones, with the tokenizer that belongs to them."""
+def _leave_result(job: Job, backend: Backend, loaded: LoadedModel, source: ModelSource) -> None:
+    """The best epoch's weights if that was asked for, else the last ones, with what belongs to them."""
 
     def write(folder: Path) -> None:
         if job.config.checkpoint.keep == "last":
             backend.export(folder)
         elif backend.rank == 0:
             shutil.copytree(job.work / BEST, folder, dirs_exist_ok=True)
-        if backend.rank == 0:
+        if backend.rank == 0 and job.config.tuning == "full":
+            complete(loaded.model, source.folder, folder, stored_dtype(folder))
+        elif backend.rank == 0:
             loaded.tokenizer.save_pretrained(folder)
 
     job.fence.check()

@@ -15,6 +15,7 @@ from torch import nn
 
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.errors import UserError
+from jmed.models.writing import write_weights
 from jmed.training import group
 from jmed.training.batch import Batch
 from jmed.training.loss import Project, SupervisedLoss, summed_loss
@@ -101,9 +102,10 @@ class Zero:
             optimizer.update_lp_params()
 
     def export(self, folder: Path) -> None:
+        """All weights in the dtype that they are trained in, as the optimiser rounded them and exams saw them."""
         weights = self._whole_weights()
         if self.rank == 0:
-            self.model.save_pretrained(folder, state_dict=weights)
+            write_weights(self.model, folder, weights)
 
     def _start(self, loss: nn.Module, settings: dict[str, Any]) -> Any:
         if self.config.zero.stage == 3:

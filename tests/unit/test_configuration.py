@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from jmed.configuration.command import parse
 from jmed.configuration.finetune import FinetuneConfig, MergeConfig
+from jmed.configuration.job import run_job
 from jmed.configuration.schema import EvaluateConfig, ScoreConfig
 from jmed.errors import UserError
 from tests.conftest import ROOT
@@ -150,3 +151,21 @@ def test_importing_jmed_and_its_configuration_loads_neither_torch_nor_ray() -> N
     code = "import sys, jmed.configuration.job, jmed.configuration.schema; print({'torch', 'ray'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(("output_dir", "status"), [("runs/lost", 2), ("/runs/kept", 0), ("~/kept", 0)])
+@pytest.mark.parametrize("submitted", [True, False])
+def test_a_submitted_job_must_not_write_into_its_copy_of_the_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output_dir: str, status: int, submitted: bool
+) -> None:
+    """Before anything is done, and for every job alike."""
+    keys = ["--model.path", "base", "--model.adapter", "adapter", "--output_dir", output_dir]
+    monkeypatch.setattr(sys, "argv", ["merge.py", *keys])
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}" if submitted else "")
+    worked: list[MergeConfig] = []
+    refused = submitted and status == 2
+    assert run_job("merge.py", MergeConfig, worked.append) == (2 if refused else 0)
+    assert bool(worked) is not refused
+    said = capsys.readouterr().err
+    assert said.startswith("merge.py: output_dir: runs/lost is relative, and a submitted job" if refused else "")
+    assert bool(said) is refused

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from jmed.configuration.finetune import MergeConfig
 from jmed.errors import UserError
-from jmed.models import merging
+from jmed.models import folding, merging, writing
 from jmed.models.merging import MergeFolder, merge
 from jmed.models.source import fingerprint, read_shapes
 from jmed.models.tiny import build_tiny_model, train_tokenizer
@@ -244,7 +244,7 @@ assert not {{"jmed", "peft"}} & set(sys.modules)
 
 
 def test_a_large_model_comes_in_shards(merged: Callable[..., Path], monkeypatch: Any, models: Path) -> None:
-    monkeypatch.setattr(merging, "SHARD", "20KB")
+    monkeypatch.setattr(writing, "SHARD", "20KB")
     folder = merged("untied-16")
     assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
     assert not (folder / "model.safetensors").exists()
@@ -279,13 +279,13 @@ def test_the_check_is_told_and_raises_where_merging_changes_the_answers(
     assert float(first.split(" by ")[1].split()[0]) < 1e-4
     assert 1e-4 < float(first.split(" by ")[2].split()[0]) < 1
     shutil.rmtree(tmp_path / "out")
-    right = merging._merge_layer
+    right = folding._merge_layer
 
     def wrong(layer: Any) -> None:
         layer.scaling["default"] *= 1.01
         right(layer)
 
-    monkeypatch.setattr(merging, "_merge_layer", wrong)
+    monkeypatch.setattr(folding, "_merge_layer", wrong)
     with pytest.raises(RuntimeError, match="the merged model's logits differ by"):
         merged("tied-16")
     assert not (tmp_path / "out").exists()
@@ -315,7 +315,7 @@ def test_the_lineage_of_base_and_adapter_is_carried_on(models: Path, adapter: Ad
     assert steps[:2] == [first, second]
     assert (steps[2].name, steps[2].stage, steps[2].base.name) == ("naika+igaku", "merge", "naika")
     assert steps[2].adapter is not None
-    assert steps[2].adapter.files == {name: h for name, h in fingerprint(part).items() if name != "lineage.json"}
+    assert steps[2].adapter.files == fingerprint(part)
     assert steps[2].settings["dtype"] == "float32"
     assert steps[2].settings["largest_logit_difference"]["before_rounding"] < 1e-4
     card = (tmp_path / "out" / "README.md").read_text("utf-8")

@@ -401,6 +401,7 @@ def test_a_fingerprint_does_not_know_where_the_model_lies_or_what_is_written_abo
     model: Path, models: Path
 ) -> None:
     (model / "README.md").write_text("words")
+    (model / "lineage.json").write_text('{"created": "2026-01-01"}')
     (model / "training_args.bin").write_bytes(b"\x80")
     assert fingerprint(model) == fingerprint(models / "tiny")
     assert fingerprint(models / "tiny") != fingerprint(models / "deep")
