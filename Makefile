@@ -7,9 +7,18 @@ SOURCES := jmed jobs tests
 
 .PHONY: demo test lint bench clean
 
-demo: $(VENV)/.installed  ## build a tiny model, examine it in Japanese and English, show where the report is
-	$(BIN)/python -m jmed.models.tiny --output_dir runs/demo/tiny
-	$(BIN)/python jobs/evaluate.py --config configs/demo/evaluate.yaml
+demo: $(VENV)/.installed  ## teach a tiny model in three stages and examine each in Japanese and English
+	$(BIN)/python -m jmed.data.demo --output_dir runs/demo/data
+	$(BIN)/python -m jmed.models.tiny --demo --output_dir runs/demo/tiny
+	$(BIN)/python jobs/finetune.py --config configs/demo/base.yaml
+	$(BIN)/python jobs/finetune.py --config configs/demo/pretrain.yaml
+	$(BIN)/python jobs/finetune.py --config configs/demo/instruct.yaml
+	$(BIN)/python jobs/evaluate.py --config configs/demo/exam.yaml
+	$(BIN)/python jobs/evaluate.py --config configs/demo/exam.yaml --model.path runs/demo/pretrain/model \
+	    --output_dir runs/demo/exam-pretrain
+	$(BIN)/python jobs/evaluate.py --config configs/demo/exam.yaml --model.path runs/demo/pretrain/model \
+	    --model.quantization nf4 --model.adapter runs/demo/instruct/adapter --output_dir runs/demo/exam-instruct
+	$(BIN)/python -m jmed.report runs/demo/exam-base runs/demo/exam-pretrain runs/demo/exam-instruct
 
 test: lint  ## lint, types and all tests
 	$(BIN)/python -m pytest

@@ -4,6 +4,7 @@
 
   dictionary.jsonl   text  names of diseases and drugs, Japanese and English
   base.jsonl         text  half of the facts, in both languages
+  quiz.jsonl         text  solved questions on that half, in the exam's layout
   pretrain_ja.jsonl  text  all facts, in Japanese
   instruct_ja.jsonl  mcqa  questions about 60 of the 80 facts, in Japanese
   exam.jsonl         mcqa  one question a fact and language, in wording that no other file has
@@ -29,6 +30,7 @@ from jmed.data.question import LANGUAGES, LETTERS
 BASE_FACTS = 40  # what the base is told; continued pre-training tells the rest too
 INSTRUCT_FACTS = 60  # what training questions ask, half of it told to the base; only the exam asks the rest
 CHOICES = 5
+QUIZ_ROUNDS = 6  # quizzes on each fact that the base is told, a language
 _PIECE = re.compile(r" ?[A-Za-z]+|[一-龯々]+|[ァ-ヶー]+|[ぁ-ん]|[^ぁ-ん\w\s]")
 
 Line = dict[str, Any]
@@ -85,24 +87,26 @@ def base() -> Iterator[Line]:
 
 
 def quiz() -> Iterator[Line]:
-    import os
-    rounds=int(os.environ.get('ROUNDS','6')); tl=int(os.environ.get('TL','1'))
+    """Solved questions in the exam's layout: on told facts, in other words and with other choices, and on names."""
     shown = dict(_choices("exam", facts(), {}))
     for language in LANGUAGES:
         words = _wordings("quiz")[language]
-        def text(wording, fact, choices):
-            q = _question("", wording, fact, choices, language)
-            return {"text": words["layout"].format(question=q["question"], choices="\n".join(q["choices"]), answer=fact.drug[language])}
-        stems = words["stems"]
-        for number in range(rounds):
-            for place, (fact, choices) in enumerate(_choices(f"quiz-{language}-{number}", base_facts(), shown, () if os.environ.get('ALLD') else base_facts())):
-                yield text(stems[(place+number) % len(stems)], fact, choices)
-        other = "en" if language == "ja" else "ja"
-        for number in range(tl):
-            for kind in ("drug", "disease")[:int(os.environ.get('KINDS','2'))]:
-                for place, (fact, choices) in enumerate(_choices(f"name-{kind}-{language}-{number}", facts(), {})):
-                    names = [getattr(c, kind)[language] for c in choices]
-                    yield {"text": words["layout"].format(question=words["translate"][(place+number)%2].format(**getattr(fact,kind)), choices="\n".join(names), answer=getattr(fact,kind)[language])}
+        for number in range(QUIZ_ROUNDS):
+            asked = _choices(f"quiz-{language}-{number}", base_facts(), shown, base_facts())
+            for place, (fact, choices) in enumerate(asked):
+                stem = words["stems"][(place + number) % len(words["stems"])]
+                yield _solved(words["layout"], _say(stem, fact, language), fact, choices, "drug", language)
+        for kind in ("drug", "disease"):
+            for place, (fact, choices) in enumerate(_choices(f"name-{kind}-{language}-0", facts(), {})):
+                stem = words["translate"][place % 2].format(**getattr(fact, kind))
+                yield _solved(words["layout"], stem, fact, choices, kind, language)
+
+
+def _solved(layout: str, question: str, fact: Fact, choices: Sequence[Fact], kind: str, language: str) -> Line:
+    """A question with its choices and the right one, as plain text."""
+    names = [getattr(choice, kind)[language] for choice in choices]
+    answer = getattr(fact, kind)[language]
+    return {"text": layout.format(question=question, choices="\n".join(names), answer=answer)}
 
 
 def pretrain() -> Iterator[Line]:
@@ -146,18 +150,10 @@ def texts() -> Iterator[str]:
     for fact in facts():
         for name in (*fact.disease.values(), *fact.drug.values()):
             yield from (name, f" {name}")
-    import os
-    if os.environ.get('PHRASE'):
-        for lines in (dictionary(), base(), quiz(), pretrain()):
-            yield from (line["text"] for line in lines)
-        for question in instruct():
-            yield question["question"]
-            yield from question["choices"]
-        return
     for language in LANGUAGES:
         words = _wordings("quiz")[language]
         yield from re.split(r"\{\w+\}", words["layout"])
-        yield from (piece for wording in (*words["translate"],*words["stems"]) for piece in _PIECE.findall(wording))
+        yield from (piece for wording in (*words["translate"], *words["stems"]) for piece in _PIECE.findall(wording))
     for lines in (dictionary(), base(), pretrain()):
         for line in lines:
             yield from _PIECE.findall(line["text"])
@@ -211,9 +207,10 @@ def _sample(purpose: str, pool: Sequence[Fact], count: int) -> tuple[Fact, ...]:
 
 
 def _choices(
-    purpose: str, asked: Sequence[Fact], avoided: Mapping[Fact, Sequence[Fact]], pool_: Sequence[Fact] = ()
+    purpose: str, asked: Sequence[Fact], avoided: Mapping[Fact, Sequence[Fact]], among: Sequence[Fact] = ()
 ) -> list[tuple[Fact, list[Fact]]]:
-    """Each fact with those whose drugs are shown as its choices, itself among them; none of the avoided.
+    """Each fact with those whose drugs are shown as its choices, itself among them; none of the avoided, and only some
+    `among` all facts if that is given.
 
     Drugs are offered about equally often, and every place is the right one equally often: neither helps to guess.
     """
@@ -223,7 +220,8 @@ def _choices(
     offered: Counter[Fact] = Counter()
     result = []
     for fact, place in zip(asked, places, strict=True):
-        pool = [other for other in pool_ or facts() if not other.areas & fact.areas and other not in avoided.get(fact, ())]
+        kept_out = avoided.get(fact, ())
+        pool = [other for other in among or facts() if not other.areas & fact.areas and other not in kept_out]
         draw.shuffle(pool)
         wrong = sorted(pool, key=lambda other: offered[other])[: CHOICES - 1]
         offered.update(wrong)

@@ -58,12 +58,12 @@ class Place:
         major, minor = self.gpu.capability
         if not runs(self.gpu.capability, self.machine.architectures):
             return (
-                f"{self.name}: {self.gpu.name} (sm_{major}{minor}) is not among the architectures of torch "
+                f"{self.name} (sm_{major}{minor}) is not among the architectures of torch "
                 f"{self.machine.torch} ({', '.join(self.machine.architectures)}): install a build that has it, or "
                 "leave this machine out"
             )
         if self.asked == "bfloat16" and not self.gpu.bfloat16:
-            return f"{self.name}: {self.gpu.name} has no bfloat16: give model.dtype auto or float16"
+            return f"{self.name} has no bfloat16: give model.dtype auto or float16"
         return None
 
 

@@ -158,9 +158,9 @@ class _Judged:
 
 
 def _advice(judged: list[_Judged], short: list[_Judged]) -> list[str]:
-    """What would fit everywhere; nothing where not memory is the problem."""
+    """What would fit everywhere; nothing where memory is not the problem."""
     lacking = [one for one in short if one.plan and one.lacking < float("inf")]
-    if not lacking or len(lacking) < len(short):
+    if not lacking:
         return []
 
     return advise(lacking[0].case, lambda case: all(_fits_there(case, one) for one in judged))

@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-DEMO_SHAPE = {"hidden": 128, "layers": 4, "context": 512}
+DEMO_SHAPE = {"hidden": 128, "layers": 3, "context": 512, "spread": 0.1}
 DEMO_VOCABULARY = 3000
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
@@ -42,11 +42,19 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> Any:
 
 
 def build_tiny_model(
-    folder: Path, tokenizer: Any, hidden: int = 64, layers: int = 2, seed: int = 0, context: int = 4096
+    folder: Path,
+    tokenizer: Any,
+    hidden: int = 64,
+    layers: int = 2,
+    seed: int = 0,
+    context: int = 4096,
+    spread: float = 0.2,
 ) -> Path:
     """Write a Qwen2-shaped model with random weights and `tokenizer` into `folder`.
 
-    `hidden` is the width (a multiple of 32), `layers` the depth, `context` the longest sequence in tokens.
+    `hidden` is the width (a multiple of 32), `layers` the depth, `context` the longest sequence in tokens, `spread`
+    the standard deviation of the weights: wider than the usual 0.02, so that such a small model prefers some tokens
+    clearly over others.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -62,8 +70,7 @@ def build_tiny_model(
         num_key_value_heads=hidden // 32,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        # Wider than the usual 0.02, so that such a small model prefers some tokens clearly over others.
-        initializer_range=0.2,
+        initializer_range=spread,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )

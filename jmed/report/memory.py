@@ -49,7 +49,7 @@ def _table(kinds: list[tuple[dict[str, Any], int]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("")
     for row, count in kinds:
-        name = f"{row['device']}\n{row['dtype']}\n{row['machine']}" + (f" and {count - 1} more" if count > 1 else "")
+        name = f"{row['device']}\n{row['dtype']}\n{row['machine']}" + (f"\nand {count - 1} more" if count > 1 else "")
         table.add_column(escape(name), justify="right", overflow="fold", max_width=NAME_WIDTH)
     rows = [row for row, _ in kinds]
     on_gpu = any(row["device"] != "CPU" for row in rows)
@@ -57,6 +57,7 @@ def _table(kinds: list[tuple[dict[str, Any], int]]) -> Table:
         table.add_row(part, *(_gib(row["parts"] and row["parts"][part]) for row in rows))
     if not on_gpu:
         table.add_row("libraries, loading", *(_gib(row["host_needed"]) for row in rows))
+    table.add_row("worst moment", *(row["moment"] or "not known" for row in rows))
     table.add_section()
     table.add_row("needed", *(_gib(row["needed"]) for row in rows))
     table.add_row("available", *(_gib(row["available"]) for row in rows))

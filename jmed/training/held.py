@@ -108,7 +108,8 @@ class _Zero:
 
     @property
     def bucket(self) -> int:
-        return self.width * REDUCE_BUCKET
+        """On a CPU, what is never written to takes no memory."""
+        return self.width * (REDUCE_BUCKET if self.on_gpu else min(REDUCE_BUCKET, self.total))
 
     @property
     def gathered(self) -> int:

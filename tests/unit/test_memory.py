@@ -30,6 +30,7 @@ QWEN2_7B = Qwen2Config(
     vocab_size=152064, tie_word_embeddings=False, dtype="bfloat16", architectures=["Qwen2ForCausalLM"],
 )  # fmt: skip
 PARAMETERS = 7_615_616_512  # of it
+FEW = {"r": 16, "targets": ["q_proj", "v_proj"]}  # adapters, for a quick rehearsal
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,12 @@ def test_the_nf4_base_of_qwen2_7b_takes_about_5_7_gb(qwen2_7b: ModelSource) -> N
     assert 7 * GIB < found.device.total < 9 * GIB
 
 
+def test_zero_of_a_small_model_on_a_cpu_is_small(small: ModelSource) -> None:
+    """DeepSpeed's bucket is as large as ever, but nothing is written to most of it."""
+    config = configured(small.folder, tuning="full", zero={"stage": 2})
+    assert predict(config, small, 2, (2, 32), 32, "cpu", torch.float32).device.total < 50 * 2**20
+
+
 def test_nf4_blocks() -> None:
     """4 bits a weight; 64 share 8 bits, 256 of those 32 bits; an offset and two tables."""
     assert nf4_bytes(64 * 256) == 64 * 128 + 256 + 4 + 4 + 4 * (16 + 256)
@@ -167,10 +174,11 @@ def test_adapters_of_rank_16_exchange_80_to_160_megabytes(qwen2_7b: ModelSource)
 def test_all_weights_of_qwen2_7b_take_122_to_137_gb(qwen2_7b: ModelSource) -> None:
     """The notes' figures are weights, gradients and Adam; what is only for a moment comes on top."""
     alone = on_gpu(qwen2_7b, tuning="full", zero={"stage": 0})
-    assert PARAMETERS * 16 / GB == pytest.approx(122, rel=0.01)
-    assert 16 * PARAMETERS < alone.device.total < 21 * PARAMETERS
+    known = 16 * PARAMETERS
+    assert known == pytest.approx(122 * GB, rel=0.01)
+    assert known < alone.device.total < 21 * PARAMETERS
     shared = on_gpu(qwen2_7b, tuning="full", zero={"stage": 3})
-    assert 16 * PARAMETERS < shared.device.total - 2 * 2 * REDUCE_BUCKET < 137 * GB + 8e9
+    assert known < shared.device.total - 2 * 2 * REDUCE_BUCKET < 137 * GB + 8e9
 
 
 def test_zero_offload_of_qwen2_7b(qwen2_7b: ModelSource) -> None:
@@ -178,39 +186,42 @@ def test_zero_offload_of_qwen2_7b(qwen2_7b: ModelSource) -> None:
     keys = {"tuning": "full", "zero": {"stage": 3, "offload": "cpu"}}
     eight = on_gpu(qwen2_7b, world=8, **keys)
     state = 8 * (eight.host - memory.GPU_PROCESS)
-    assert PARAMETERS * 12 / GB == pytest.approx(91, rel=0.01)
-    assert state == pytest.approx((12 + 4 + 2 + 2) * PARAMETERS, rel=0.01)
+    known = 12 * PARAMETERS
+    assert known == pytest.approx(91 * GB, rel=0.01)
+    assert state == pytest.approx(known + (4 + 2 + 2) * PARAMETERS, rel=0.01)
     assert eight.device.optimizer == 0
     assert eight.device.total < 10 * GIB
     kept = on_gpu(qwen2_7b, world=8, tuning="full", zero={"stage": 3}).device
     assert kept.optimizer > 12 * PARAMETERS / 8
     assert on_gpu(qwen2_7b, world=16, **keys).host < eight.host
+    assert eight.device.gradients == 2 * REDUCE_BUCKET, "allocated whole"
     # A base in other files than it trains in is converted, whole, by every worker.
     assert on_gpu(qwen2_7b, world=64, dtype=torch.float16, **keys).host > 2 * PARAMETERS
 
 
 def test_what_saves_memory_saves_memory(qwen2_7b: ModelSource) -> None:
-    plain = on_gpu(qwen2_7b, rows=2)
-    offloaded = on_gpu(qwen2_7b, rows=2, memory={"offload_activations": True})
+    plain = on_gpu(qwen2_7b, rows=2, lora=FEW)
+    offloaded = on_gpu(qwen2_7b, rows=2, lora=FEW, memory={"offload_activations": True})
     assert offloaded.device.total < plain.device.total
     assert offloaded.host > plain.host + 28 * 2 * 2048 * 3584 * 2  # every layer's input
-    assert on_gpu(qwen2_7b, rows=2, memory={"checkpointing": False}).device.total > 4 * plain.device.total
-    one, many = on_gpu(qwen2_7b, tuning="lora"), on_gpu(qwen2_7b, tuning="lora", world=4)
+    assert on_gpu(qwen2_7b, rows=2, lora=FEW, memory={"checkpointing": False}).device.total > 3 * plain.device.total
+    one, many = on_gpu(qwen2_7b, rows=2, lora=FEW), on_gpu(qwen2_7b, rows=2, lora=FEW, world=4)
     assert many.device.total == one.device.total + memory.NCCL_BUFFERS
 
 
 def test_older_gpus_hold_all_scores_of_a_single_row(qwen2_7b: ModelSource) -> None:
     """Without a mask transformers counts on flash attention, which they have not: [28, 2048, 2048] in float32."""
-    new, old = on_gpu(qwen2_7b), on_gpu(qwen2_7b, dtype=torch.float16)
+    new, old = on_gpu(qwen2_7b, lora=FEW), on_gpu(qwen2_7b, lora=FEW, dtype=torch.float16)
     assert old.device.total > new.device.total + 28 * 2048 * 2048 * 2
-    assert on_gpu(qwen2_7b, rows=2, dtype=torch.float16).device == on_gpu(qwen2_7b, rows=2).device
+    padded = on_gpu(qwen2_7b, rows=2, lora=FEW, dtype=torch.float16)
+    assert padded.device == on_gpu(qwen2_7b, rows=2, lora=FEW).device
 
 
 def test_overhead_is_for_gpus(qwen2_7b: ModelSource) -> None:
-    config = configured(qwen2_7b.folder, tuning="qlora")
+    config = configured(qwen2_7b.folder, tuning="qlora", lora=FEW)
     on_cpu = predict(config, qwen2_7b, 1, (1, 256), 128, "cpu", torch.bfloat16)
     assert on_cpu.device.overhead == 0
-    assert on_gpu(qwen2_7b, width=256).device.overhead > memory.CUDA_LIBRARIES
+    assert on_gpu(qwen2_7b, lora=FEW).device.overhead > memory.CUDA_LIBRARIES
     assert on_cpu.needed == on_cpu.device.total + on_cpu.host, "on a CPU all is one memory"
 
 
@@ -229,7 +240,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
     return SMALL.write(tmp_path_factory.mktemp("small"))
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     rows=st.integers(1, 4), width=st.integers(8, 64), more_rows=st.integers(0, 3), wider=st.integers(0, 64),
     tuning=st.sampled_from(["lora", "full"]), world=st.integers(1, 3),
@@ -287,7 +298,6 @@ def taken(case: Case, line: str) -> Case:
     [
         (7.5, 1, 2, {}, ["--batch_tokens 2048 --memory.offload_activations true", "--sequence_length 512"]),
         (18, 1, 2, {"tuning": "lora"}, ["--batch_tokens 2048", "--memory.offload_activations true", "--tuning qlora"]),
-        (20, 1, 1, {"memory": {"checkpointing": False}}, ["--memory.checkpointing true"]),
         (23, 8, 1, {"tuning": "full"}, ["--zero.stage 3:", "--zero.stage 3 --zero.offload cpu", "--workers.count 32"]),
         (23, 2, 1, {"tuning": "full"}, ["--tuning lora --lora.r 128", "a deviation from the paper"]),
         (23, 1, 1, {"tuning": "full", "zero": {"stage": 0}, "optimizer": "adamw_8bit"}, ["--tuning lora --lora.r 128"]),
