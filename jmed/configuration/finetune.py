@@ -50,6 +50,7 @@ class ZeroSection(Section):
         description="tuning full: 2 shares out gradients and optimiser state, 3 the weights too (DeepSpeed); "
         "0: every worker holds everything (small models)",
     )
+
     @field_validator("stage", mode="before")
     @classmethod
     def _number(cls, stage: object) -> object:

@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-DEMO_SHAPE = {"hidden": 128, "layers": 3, "context": 512, "spread": 0.1}
+DEMO_SHAPE: dict[str, Any] = {"hidden": 128, "layers": 3, "context": 512, "spread": 0.1}
 DEMO_VOCABULARY = 3000
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 

@@ -7,18 +7,18 @@ from torch.nn.functional import cross_entropy
 
 from jmed.errors import UserError
 from jmed.training.backend import Backend
-from jmed.training.batch import make_batch
+from jmed.training.batch import Batch, make_batch
 from jmed.training.loss import SupervisedLoss
 from jmed.training.schedule import MicroBatch, Schedule
 from jmed.training.table import TokenTable
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}  # relative, of a summed loss
-SHOWN_TOKENS = 64  # of each sequence that the probes look at
+SHOWN_TOKENS = 64  # of a sequence, where all logits are computed
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The two shortest sequences of the data, or what of them is short enough, run in several ways."""
+    """The two shortest sequences of the data, run in several ways."""
 
     backend: Backend
     table: TokenTable
@@ -27,8 +27,7 @@ class Probe:
 
     def check_loss(self) -> None:
         """The chunked loss must be what the model's own logits give (some architectures change them after the head)."""
-        rows = [(index,) for index in self._indices()]
-        batch = make_batch(self.table, rows, self.pad_id, self.backend.device)
+        batch = self._beginnings()
         model = self.backend.model
         with torch.no_grad(), self._evaluating():
             ours = float(SupervisedLoss(model)(batch))
@@ -74,6 +73,15 @@ class Probe:
         finally:
             self.backend.forget()
         return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+
+    def _beginnings(self) -> Batch:
+        """The first tokens of two sequences, all of them counted: whole logits of a long one would not fit anywhere."""
+        whole = make_batch(self.table, [(index,) for index in self._indices()], self.pad_id, self.backend.device)
+        assert whole.mask is not None
+        ids, mask = whole.ids[:, :SHOWN_TOKENS], whole.mask[:, :SHOWN_TOKENS]
+        counted = mask.bool()
+        counted[:, 0] = False
+        return Batch(ids, counted, mask, None)
 
     def _indices(self) -> list[int]:
         """Two short sequences; if there is only one, it stands for both."""

@@ -1,7 +1,10 @@
 """Training that cannot or must not begin: exit 2, one message that says how to mend it, nothing left behind."""
 
+import contextlib
 import json
+import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,8 @@ from typing import Any
 import pytest
 
 from jmed.data import catalogue
-from tests.jobs.conftest import run_job
+from tests.conftest import ROOT
+from tests.jobs.conftest import job_command, run_job
 
 Refused = Callable[..., str]
 QUESTION = {"question_id": "own-1", "language": "en", "question": "Which?", "choices": ["x", "y"], "answer": "a"}
@@ -194,11 +198,24 @@ def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint(
     assert not (tmp_path / "out" / "model").exists()
 
 
+def _fill_after_first_step(job: subprocess.Popen[str], disk: Path) -> None:
+    """Take all the room that is left on the disk once training has begun."""
+    deadline = time.monotonic() + 200
+    log = disk / "out" / "train_log.jsonl"
+    while not (log.exists() and log.stat().st_size):
+        assert job.poll() is None, job.communicate()
+        assert time.monotonic() < deadline, "no step was made"
+        time.sleep(0.02)
+    with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(b"x" * 4096)
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, ray_address: str, tiny_model: Path) -> None:
     """A real file system that fills up; with room again, the same command ends the run."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], check=False)
     if mounted.returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
@@ -212,18 +229,22 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, ray_address: str,
             output_dir=disk / "out",
             workers__count=2,
             global_batch_size=2,
-            steps=12,
-            checkpoint__every_steps=2,
+            steps=400,
+            checkpoint__every_steps=10,
         )
-        (disk / "ballast").write_bytes(b"x" * 8 * 1024**2)
-        done = run_job("finetune", *command, RAY_ADDRESS=ray_address)
-        assert done.returncode == 2, done.stderr
-        assert "output_dir: " in done.stderr
-        assert "Make room" in done.stderr
+        job = subprocess.Popen(
+            job_command("finetune", *command), cwd=ROOT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            env={**os.environ, "RAY_ADDRESS": ray_address},
+        )  # fmt: skip
+        _fill_after_first_step(job, disk)
+        _, errors = job.communicate(timeout=200)
+        assert job.returncode == 2, errors
+        assert "output_dir: " in errors
+        assert "Make room" in errors
         (disk / "ballast").unlink()
         done = run_job("finetune", *command, RAY_ADDRESS=ray_address)
         assert done.returncode == 0, done.stderr
         rows = (disk / "out" / "train_log.jsonl").read_text("utf-8").splitlines()
-        assert [json.loads(row)["step"] for row in rows] == list(range(1, 13))
+        assert [json.loads(row)["step"] for row in rows] == list(range(1, 401))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
