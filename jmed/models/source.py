@@ -43,11 +43,18 @@ def find_model(config: ModelConfig, offline: bool) -> ModelSource:
     if config.adapter is not None:
         adapter = _locate(config.adapter, None, offline, "model.adapter")
         check_adapter(adapter, folder)
-    name = config.path.rstrip("/")
-    name = name if not Path(name).exists() else Path(name).resolve().name
+    name = _name(config.path, folder)
     if adapter is not None:
-        name += f"+{Path(config.adapter or '').name}"
+        name += f"+{_name(config.adapter or '', adapter).rsplit('/', 1)[-1]}"
     return ModelSource(name, folder, adapter, config.quantization, config.dtype)
+
+
+def _name(path: str, folder: Path) -> str:
+    """What tables call it: the hub id, or the folder's name; of a result that jmed trained, the name of its run."""
+    if not Path(path).expanduser().exists():
+        return path.rstrip("/")
+    trained = folder.name in ("model", "adapter") and (folder / "lineage.json").is_file()
+    return folder.parent.name if trained else folder.name
 
 
 def find_here(source: ModelSource, config: ModelConfig, offline: bool) -> ModelSource:
