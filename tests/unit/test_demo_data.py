@@ -10,6 +10,8 @@ from jmed.data.corpora import read_examples
 from jmed.data.examples import Example
 from jmed.data.question import LETTERS, Question
 from jmed.data.readers import jsonl
+from jmed.prompts.render import render_answered
+from jmed.prompts.template import find_template
 
 TEXTS = ("dictionary.jsonl", "base.jsonl", "quiz.jsonl", "pretrain_ja.jsonl")
 
@@ -82,6 +84,17 @@ def test_the_contamination_gate_finds_nothing(folder: Path) -> None:
 def test_the_files_are_the_same_every_time(folder: Path, tmp_path: Path) -> None:
     for path in demo.write(tmp_path):
         assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_quizzes_have_the_layout_of_the_prompt(language: str) -> None:
+    """What the base sees in quizzes is what evaluation asks with, to the character."""
+    question = Question("", "q", language, "Q?", ("x", "y"), (("b",),))
+    prompt, answer = render_answered(question, find_template("choice-text", language, "jsonl", None))
+    fact = demo.facts()[0]
+    solved = demo._solved(demo._wordings("quiz")[language]["layout"], "Q?", fact, [fact], "drug", language)
+    name = fact.drug[language]
+    assert solved["text"] == (prompt + answer).replace("x\ny", name).removesuffix("y") + name
 
 
 def test_the_tokenizer_does_not_see_the_exam(folder: Path) -> None:
