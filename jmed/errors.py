@@ -1,4 +1,4 @@
-"""The one error that a job shows to its user without a traceback."""
+"""The errors that have a meaning of their own: what the user can mend, and what going on cannot mend."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,10 @@ class UserError(Exception):
 
     The message names the key or the file and line, what was found, what is expected, and what to do.
     """
+
+
+class GaveUp(RuntimeError):
+    """Going on would only repeat what has failed again and again."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from jmed.errors import UserError, nearest
+from jmed.untrusted import MAX_YAML, PlainLoader, read_whole
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -89,6 +90,8 @@ def _type_name(annotation: Any) -> str:
         return "|".join(_type_name(part) for part in get_args(annotation) if part is not type(None))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "{" + ", ".join(annotation.model_fields) + "}"
+    if origin is dict:
+        return "{name: value, …}"
     names = {str: "TEXT", int: "INT", float: "NUMBER", bool: "true|false"}
     return names.get(annotation, str(annotation))
 
@@ -98,7 +101,7 @@ def _value(text: str) -> Any:
     if text[:1] in "[{" and text:
         try:
             return json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return text
     return None if text == "null" else text
 
@@ -116,9 +119,9 @@ def _put(given: Given, key: str, value: Any, place: str) -> None:
 
 def _read_file(path: Path) -> Given:
     try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        text = read_whole(path, MAX_YAML).decode()
+        values = yaml.load(text, Loader=PlainLoader)
+        node = yaml.compose(text, Loader=PlainLoader)
     except OSError as error:
         raise UserError(f"--config {path}: cannot be read ({error.strerror}); give the path of a YAML file") from None
     except UnicodeDecodeError:

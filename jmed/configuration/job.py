@@ -9,6 +9,8 @@ from typing import TypeVar
 from jmed.configuration.command import parse
 from jmed.configuration.schema import JobConfig
 from jmed.errors import UserError
+from jmed.storage.names import with_urls
+from jmed.untrusted import message
 
 Config = TypeVar("Config", bound=JobConfig)
 
@@ -20,7 +22,7 @@ def run_job(program: str, model: type[Config], work: Callable[[Config], None]) -
         _refuse_lost_output(config.output_dir)
         work(config)
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: {message(with_urls(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{program}: stopped; the same command continues", file=sys.stderr)

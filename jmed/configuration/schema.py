@@ -1,8 +1,10 @@
 """Every key of every job: type, default and meaning, in one place."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from jmed.configuration.addresses import refused_address
 
 Language = Literal["ja", "en"]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -15,8 +17,8 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    path: str = Field(description="model folder, or hub id such as Qwen/Qwen2-7B-Instruct")
-    adapter: str | None = Field(None, description="PEFT adapter folder or hub id, used unmerged")
+    path: str = Field(description="model folder, hub id such as Qwen/Qwen2-7B-Instruct, or s3://bucket/folder")
+    adapter: str | None = Field(None, description="PEFT adapter folder, hub id or s3://…, used unmerged")
     revision: str | None = Field(None, description="commit, tag or branch of a hub model")
     quantization: Literal["none", "nf4"] = Field("none", description="nf4: 4-bit weights through bitsandbytes")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -29,6 +31,12 @@ class WorkerSize(Section):
         "auto", description="GPUs a worker; auto: 1 where the cluster has GPUs, else 0"
     )
     cpus: PositiveInt = Field(1, description="CPUs, and torch threads, a worker")
+    labels: dict[str, str] = Field(
+        {}, description='only on machines with these Ray labels, such as {"jmed-gpu": "l4"}; empty: on any'
+    )
+    wait_seconds: Annotated[float, Field(ge=0)] = Field(
+        0, description="so long the job waits for machines that the cluster does not have yet, and asks it to grow"
+    )
 
 
 class WorkersConfig(WorkerSize):
@@ -41,9 +49,27 @@ class JobConfig(Section):
     """Keys that all jobs share."""
 
     output_dir: str = Field(description="folder for the results; workers on other machines must see it too")
-    data_root: str = Field("data", description="folder of the benchmark files in their publishers' layout")
+    data_root: str = Field("data", description="folder of the benchmark files in their publishers' layout, or s3://…")
     seed: int = Field(0, description="seed of everything random (the choice of few-shot examples)")
     offline: bool = Field(False, description="forbid every network call: models come from folders or the local cache")
+    _given: "JobConfig | None" = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Self:
+        if wrong := refused_address(self.model_dump()):
+            raise ValueError(wrong)
+        return self
+
+    def localised(self, changes: dict[str, Any]) -> Self:
+        """The same with other values, such as folders of this machine for addresses; `as_given` stays."""
+        copy = self.model_copy(update=changes)
+        copy._given = self.as_given
+        return copy
+
+    @property
+    def as_given(self) -> Self:
+        """The configuration as its user wrote it, for run.yaml."""
+        return self._given or self  # type: ignore[return-value]
 
 
 class EvaluateConfig(JobConfig):

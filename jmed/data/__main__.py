@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jmed.errors import UserError
+from jmed.storage.address import is_url, without_secrets
+from jmed.untrusted import message
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _fetch(asked) if asked.command == "fetch" else _list(asked.data_root)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(message(str(error)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -50,7 +52,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data_root(parser: argparse.ArgumentParser, required: bool) -> None:
     about = "the folder that holds the benchmarks, each in a folder of its own"
-    parser.add_argument("--data_root", "--data-root", type=Path, required=required, metavar="DIR", help=about)
+    parser.add_argument("--data_root", "--data-root", type=_folder, required=required, metavar="DIR", help=about)
+
+
+def _folder(text: str) -> Path:
+    if is_url(text):
+        found = without_secrets(text)
+        raise argparse.ArgumentTypeError(f"found {found}; expected a folder: fetch there, then copy the files")
+    return Path(text)
 
 
 # ---- fetch
@@ -116,7 +125,7 @@ def _entry(family: "Family", data_root: Path | None) -> _Entry:
             images = sum(question.needs_image for question in questions)
             entry.counts[language] = len(questions), images, sum(question.withdrawn for question in questions)
     except UserError as error:
-        entry.state, entry.counts, entry.trouble = "unreadable", {}, str(error)
+        entry.state, entry.counts, entry.trouble = "unreadable", {}, message(str(error))
     return entry
 
 

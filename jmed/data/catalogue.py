@@ -7,6 +7,7 @@ from pathlib import Path
 from jmed.data.question import Question
 from jmed.data.readers import Placed, Reader, igakuqa, jsonl, medmcqa, medqa, mini, mmlu, pubmedqa, yakugakuqa
 from jmed.errors import UserError, nearest
+from jmed.storage.address import is_url
 
 LIST_COMMAND = "python -m jmed.data list"
 _JSONL = "jsonl:"
@@ -223,6 +224,10 @@ def _jsonl_path(name: str) -> Path:
     path = name.removeprefix(_JSONL)
     if not path:
         raise UserError(f"benchmark {name!r} names no file; expected jsonl:PATH")
+    if is_url(path):
+        from jmed.storage.mirror import copied_file
+
+        return copied_file(path, f"benchmark {name!r}")
     if not Path(path).exists():
         raise UserError(f"benchmark {name!r}: there is no file {path}")
     return Path(path)

@@ -3,14 +3,19 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from jmed.errors import UserError
+from jmed.untrusted import MAX_BYTES, known_format, open_regular, printable, readable_size, shown
 
 _ENCODING = "expected UTF-8 (a Shift_JIS file: iconv -f CP932 -t UTF-8)"
+MAX_NAME = 200  # characters of a question's id, or of any other name
+LIMIT = readable_size(MAX_BYTES)  # of a line of JSON lines, and of a whole JSON or CSV file
+_LISTED = 20  # so many fields are listed in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,12 @@ class Record:
     def place(self) -> str:
         return f"{self.path}:{self.line}" if self.line else str(self.path)
 
+    @property
+    def listed(self) -> str:
+        """The names of the fields, for messages."""
+        names = [printable(name[:MAX_NAME]) for name in list(self.fields)[:_LISTED]]
+        return ", ".join(names + ["…"] * (len(self.fields) > _LISTED)) or "none"
+
     def error(self, message: str) -> UserError:
         """An error about this record, to be raised by the caller."""
         return UserError(f"{self.place}: {message}")
@@ -35,6 +46,24 @@ class Record:
         if default is not None and self.fields.get(name) is None:
             return default
         return self._checked(name, self._value(name, str, "text"))
+
+    def name(self, name: str) -> str:
+        """A short text on one line that can stand in tables, messages and ids: no control or invisible signs.
+
+        It may hold anything else ("../x" too), and is never the name of a file.
+        """
+        value = self.text(name)
+        self.check_name(value, self._label(name))
+        return value
+
+    def check_name(self, value: str, label: str = "a field's name") -> None:
+        """UserError if a text cannot be a name."""
+        if not value.strip():
+            raise self.error(f"{label} is empty; expected text")
+        if len(value) > MAX_NAME:
+            raise self.error(f"{label} has {len(value):,} characters; expected at most {MAX_NAME}")
+        if hidden := next((sign for sign in value if not shown(sign)), ""):
+            raise self.error(f"{label} holds the sign {printable(hidden)}; expected none that is invisible")
 
     def strings(self, name: str) -> tuple[str, ...]:
         """A list of texts, possibly empty."""
@@ -67,8 +96,7 @@ class Record:
 
     def _present(self, name: str) -> Any:
         if name not in self.fields:
-            found = ", ".join(self.fields) or "none"
-            raise self.error(f"{self._label(name)} is missing; fields found: {found}")
+            raise self.error(f"{self._label(name)} is missing; fields found: {self.listed}")
         return self.fields[name]
 
     def _value(self, name: str, kind: type, expected: str) -> Any:
@@ -89,7 +117,7 @@ class Record:
 def read_jsonl(path: Path) -> Iterator[Record]:
     """The objects of a JSON-lines file; blank lines are skipped and a byte order mark is accepted."""
     with _open(path) as stream:
-        for line, raw in enumerate(stream, 1):
+        for line, raw in enumerate(_lines(stream, path), 1):
             text = _decoded(raw, path, line)
             if text and not text.isspace():
                 yield Record(path, line, _object(text.rstrip("\r\n"), path, line))
@@ -98,14 +126,14 @@ def read_jsonl(path: Path) -> Iterator[Record]:
 def read_object(path: Path) -> Record:
     """A JSON file that holds one object."""
     with _open(path) as stream:
-        raw = stream.read()
+        raw = _whole(stream, path)
     return Record(path, 0, _object(_decoded(raw, path, 1), path, 1))
 
 
 def read_csv(path: Path, names: Sequence[str]) -> Iterator[Record]:
     """The rows of a CSV file without a header, as records whose fields have these names."""
     with _open(path) as stream:
-        text = _decoded(stream.read(), path, 1)
+        text = _decoded(_whole(stream, path), path, 1)
     # newline="" keeps line breaks inside fields as published; strict finds a quotation mark that is never closed.
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
@@ -125,12 +153,35 @@ def read_csv(path: Path, names: Sequence[str]) -> Iterator[Record]:
 
 
 def _open(path: Path) -> IO[bytes]:
+    """A file that is open at its beginning; UserError if it is none, or of a kind that is known to be no text."""
     try:
-        return path.open("rb")
+        stream = open_regular(path)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:  # a folder, no permission; ValueError: a name that no file can have
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if kind := known_format(stream.read(8)):
+        stream.close()
+        raise UserError(f"{path}: is {kind}; expected plain UTF-8 text (JSON lines, JSON or CSV): convert or unpack it")
+    stream.seek(0)
+    return stream
+
+
+def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
+    """The lines of a file; one that is too long is never held in memory."""
+    line = 0
+    while raw := stream.readline(MAX_BYTES + 1):
+        line += 1
+        if len(raw) > MAX_BYTES:
+            raise UserError(f"{path}:{line}: the line is longer than {LIMIT}; expected one object a line")
+        yield raw
+
+
+def _whole(stream: IO[bytes], path: Path) -> bytes:
+    raw = stream.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{path}: is larger than {LIMIT}; expected a benchmark's file, which is smaller")
+    return raw
 
 
 def _decoded(raw: bytes, path: Path, line: int) -> str:
@@ -160,8 +211,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose fields all differ: JSON would silently keep only the last of two that share a name."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        repeated = next(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
         raise ValueError(f"field {repeated!r} appears twice")
     return found
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.distributed.heartbeat import Heartbeat
 from jmed.errors import UserError
+from jmed.evaluation.inputs import localise
 from jmed.models.source import ModelSource, find_model
 from jmed.offline import forbid_network, forbid_telemetry
 from jmed.runs.files import write_text
@@ -40,26 +42,31 @@ def finetune(config: FinetuneConfig) -> None:
     quiet_libraries()
     quantized = config.model.model_copy(update={"quantization": config.quantization})
     config = config.model_copy(update={"model": quantized})
+    config = localise(config)
     source = find_model(config.model, config.offline)
     result = "model" if config.tuning == "full" else "adapter"
     path = Path(config.output_dir).expanduser().absolute()
     folder = RunFolder(path, training_identity(config, source), [result], [TRAIN_LOG, EXAM_LOG])
-    with folder.claim():
+    with folder.claim(), Heartbeat("finetune", folder.path, folder.work) as heart:
         if folder.finished:
             already_finished(folder, result)
         else:
-            _train(config, source, folder, result)
+            _train(config, source, folder, result, heart)
 
 
-def _train(config: FinetuneConfig, source: ModelSource, folder: RunFolder, result: str) -> None:
-    from jmed.distributed import session
+def _train(config: FinetuneConfig, source: ModelSource, folder: RunFolder, result: str, heart: Heartbeat) -> None:
+    from jmed.distributed import capacity, session
     from jmed.distributed.preflight import preflight
     from jmed.distributed.trainer import fit
 
+    heart.stage("reading and checking the data")
     prepared = _prepare(config, source, folder.work)
-    session.connect()
-    with session.native_log(folder.work / "ray.log"):
-        workers = session.plan_training(config.workers, config.global_batch_size)
+    heart.stage("joining Ray")
+    joined = session.connect()
+    with session.native_log(folder.work / "ray.log", leave=joined):
+        heart.stage("finding room for the workers")
+        workers = capacity.plan_training(config.workers, config.global_batch_size)
+        heart.stage("preflight: asking the machines and predicting memory")
         longest = prepared.schedule.longest()
         checked = preflight(config, source, longest, workers, folder.path)
         checked.show()
@@ -69,15 +76,16 @@ def _train(config: FinetuneConfig, source: ModelSource, folder: RunFolder, resul
         if config.preflight_only:
             return
         folder.begin(
-            config,
+            config.as_given,
             {
                 "model_folder": str(source.folder),
                 "data": prepared.report["data"],
-                "cluster": session.describe(workers),
+                "cluster": capacity.describe(workers),
             },
         )
         write_text(_json(prepared.report["contamination"]), folder.path / CONTAMINATION)
-        fit(config, source, folder, prepared.exam, workers, prepared.schedule.total)
+        fit(config, source, folder, prepared.exam, workers, prepared.schedule.total, heart)
+    heart.stage("writing the result")
     finish(config, source, folder, prepared.report, result)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from jmed.configuration.finetune import FinetuneConfig
-from jmed.distributed.session import Workers
+from jmed.distributed.capacity import Workers
 from jmed.distributed.survey import Gpu, Machine
 from jmed.errors import UserError
 from jmed.models.loading import DTYPES

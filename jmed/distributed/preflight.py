@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.distributed.capacity import Workers
 from jmed.distributed.places import Place, places, remarks
-from jmed.distributed.session import Workers
 from jmed.distributed.survey import Machine, survey
 from jmed.errors import UserError
 from jmed.models.source import ModelSource

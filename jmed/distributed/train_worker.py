@@ -1,22 +1,14 @@
 """One worker of a training run, as Ray Train starts it."""
 
-import errno
 import os
 import pickle
-import traceback
 from typing import TYPE_CHECKING, Any
 
 from jmed.distributed.stop import Stop
-from jmed.errors import UserError
 from jmed.offline import forbid_network
 
 if TYPE_CHECKING:
     from jmed.training.run import Job
-
-STOPPED = "stopped.json"  # why the workers stopped for good
-ERRORS = "errors.log"  # tracebacks of workers
-MAKE_ROOM = "Make room or mend the disk, then the same command continues"
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def work(settings: dict[str, Any]) -> None:
@@ -25,31 +17,40 @@ def work(settings: dict[str, Any]) -> None:
         forbid_network()  # before anything is imported that looks for it
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
+    from ray.train import get_context
     from ray.train.torch import get_device
 
+    from jmed.distributed.metrics import GpuMemory
+    from jmed.distributed.notes import STARTED, worker_notepad
     from jmed.models.quiet import quiet_libraries
 
     job = pickle.loads(settings["job"])
     torch.set_num_threads(settings["threads"])
     quiet_libraries()
-    stop = Stop(job.work / STOPPED)
+    worker_notepad(job.work, f"rank-{get_context().get_world_rank()}").say(STARTED)
+    GpuMemory("finetune", job.source.name).sample_on()
+    stop = Stop(job.work)
     if stop.said() is None:
         _teach(job, get_device(), stop)
 
 
 def _teach(job: "Job", device: Any, stop: Stop) -> None:
     """Ray starts workers again after any error; a reason that would only repeat itself makes the new ones end."""
-    from jmed.training.loop import GaveUp
+    from jmed.training.notice import Stopped
     from jmed.training.run import teach
 
     try:
-        teach(job, device)
+        teach(job, device, _leaving)
+    except Stopped as stopped:
+        stop.say(str(stopped), mendable=False)
+        raise
     except Exception as error:
-        if isinstance(error, UserError | GaveUp):
-            stop.say(str(error), mendable=isinstance(error, UserError))
-        elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            stop.say(f"output_dir: {error.strerror}; the last checkpoint is kept. {MAKE_ROOM}", mendable=True)
-        else:
-            with (job.work / ERRORS).open("a", encoding="utf-8") as stream:
-                stream.write(traceback.format_exc() + "\n")
+        stop.report(error, "the last checkpoint is kept")
         raise  # also where only this worker failed: the others are taken down, not left waiting
+
+
+def _leaving() -> bool:
+    """Whether Ray knows that a node of this run will be taken away (a spot notice, `ray drain-node`)."""
+    from ray.train import get_preemption_info
+
+    return get_preemption_info() is not None

@@ -2,49 +2,59 @@
 
 import pickle
 import sys
+from pathlib import Path
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from jmed.configuration.finetune import FinetuneConfig
-from jmed.distributed.session import Workers
+from jmed.distributed.capacity import Workers
+from jmed.distributed.heartbeat import Heartbeat
 from jmed.distributed.stop import Stop
-from jmed.distributed.train_worker import ERRORS, STOPPED, work
+from jmed.distributed.termination import on_sigterm
+from jmed.distributed.train_worker import work
 from jmed.distributed.watch import watched
-from jmed.errors import UserError
 from jmed.evaluation.plan import Plan
 from jmed.models.source import ModelSource
 from jmed.runs.folder import RunFolder
 from jmed.training.fence import Fence
-from jmed.training.files import TRAIN_LOG
+from jmed.training.files import STOP_ASKED, TRAIN_LOG
 from jmed.training.run import Job
 
 
 def fit(
-    config: FinetuneConfig, source: ModelSource, folder: RunFolder, exam: Plan | None, workers: Workers, steps: int
+    config: FinetuneConfig,
+    source: ModelSource,
+    folder: RunFolder,
+    exam: Plan | None,
+    workers: Workers,
+    steps: int,
+    heart: Heartbeat,
 ) -> None:
     """Run the workers until the result lies in `unfinished`; lost workers are replaced, from the last checkpoint."""
-    stop = Stop(folder.work / STOPPED)
+    stop = Stop(folder.work)
     stop.prepare()
+    asked = folder.work / STOP_ASKED
+    asked.unlink(missing_ok=True)
     job = Job(config, source, folder.path, folder.work, Fence.new(folder.work / "attempt"), exam)
     trainer = _trainer(job, workers)
     try:
-        with watched(folder.path / TRAIN_LOG, steps, sys.stderr):
+        heart.watch(workers.count, workers.cpus, workers.gpus)
+        with (
+            watched(folder.path / TRAIN_LOG, steps, source.name, heart),
+            on_sigterm(lambda: _ask_to_stop(asked)),
+        ):
             trainer.fit()
     finally:
-        _raise(stop)
+        if asked.exists() and stop.said():
+            raise KeyboardInterrupt  # the checkpoint is written
+        stop.raise_said()
 
 
-def _raise(stop: Stop) -> None:
-    """Say why the workers stopped before the end, if they did."""
-    reason = stop.said()
-    if reason is None:
-        return
-    if reason["mendable"]:
-        raise UserError(reason["message"])
-    where = stop.path.parent / ERRORS
-    raise RuntimeError(f"{reason['message']}; see {where}, or Ray's own logs for workers that were killed")
+def _ask_to_stop(asked: Path) -> None:
+    asked.touch()
+    print("asked to stop: saving a last checkpoint; a second time stops at once", file=sys.stderr)
 
 
 def _trainer(job: Job, workers: Workers) -> Any:
@@ -60,6 +70,7 @@ def _trainer(job: Job, workers: Workers) -> Any:
             use_gpu=workers.gpus > 0,
             resources_per_worker=resources,
             elastic_resize_monitor_interval_s=config.resize_seconds,
+            label_selector=workers.labels or None,
         ),
         run_config=RunConfig(
             # A name of its own: what Ray keeps of an attempt is never continued, our checkpoints are.

@@ -1,54 +1,52 @@
-"""The live line of a training run: step, loss, tokens a second, time left; read from the log that it writes."""
+"""How far a training is: step, loss, tokens a second, time left; read from the log that it writes."""
 
+import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from jmed.distributed.progress import LOG_SECONDS, TERMINAL_SECONDS, clock
+from jmed.distributed.heartbeat import Heartbeat
+from jmed.distributed.metrics import TrainingMetrics
+from jmed.distributed.progress import TERMINAL_SECONDS, Count, clock
 from jmed.training.log import read_log
 
 WINDOW = 20  # steps over which rate and time left are taken
+LAST_LOOK_SECONDS = 5.0  # for the log's end; a folder that hangs must not hold the job
 
 
 @contextmanager
-def watched(log: Path, total: int, stream: TextIO) -> Iterator[None]:
-    """Print the live line while the body runs: rewritten in a terminal, now and then a new line in a log."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_watch, args=(log, total, stream, ended), daemon=True)
+def watched(log: Path, total: int, model: str, heart: Heartbeat) -> Iterator[None]:
+    """Show the log's last step while the body runs, and count its steps for Prometheus, under the model's name."""
+    ended, metrics = threading.Event(), TrainingMetrics(model)
+    thread = threading.Thread(target=_watch, args=(log, total, heart, metrics, ended), name="TrainingLog", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(LAST_LOOK_SECONDS)
 
 
-def _watch(log: Path, total: int, stream: TextIO, ended: threading.Event) -> None:
-    terminal, shown, printed = stream.isatty(), "", time.monotonic()
-    while not ended.wait(TERMINAL_SECONDS):
-        if terminal or time.monotonic() - printed >= LOG_SECONDS:
-            shown, printed = _print(log, total, stream, shown), time.monotonic()
-    _print(log, total, stream, shown)
-    if terminal and shown:
-        stream.write("\n")
+def _watch(log: Path, total: int, heart: Heartbeat, metrics: TrainingMetrics, ended: threading.Event) -> None:
+    last = False
+    while not last:
+        last = ended.wait(TERMINAL_SECONDS) if heart.count else False  # the first look at once
+        rows: list[dict[str, Any]] = []
+        with contextlib.suppress(OSError):  # the heartbeat says that the folder does not answer
+            rows = read_log(log)
+            metrics.update(rows)
+        heart.show(training_count(rows, total), last)
 
 
-def _print(log: Path, total: int, stream: TextIO, shown: str) -> str:
-    rows = read_log(log)
-    line = training_line(rows, total) if rows else ""
-    if line != shown:
-        stream.write(f"\r\033[K{line}" if stream.isatty() else f"{line}\n")
-        stream.flush()
-    return line
-
-
-def training_line(rows: list[dict[str, Any]], total: int) -> str:
-    """`step 12/40, loss 2.31, 2,413 tokens/s, 1:05 left`, from the lines of train_log.jsonl."""
+def training_count(rows: list[dict[str, Any]], total: int) -> Count:
+    """From the lines of train_log.jsonl; the line is `step 12/40, loss 2.31, 2,413 tokens/s, 1:05 left`."""
+    if not rows:
+        return Count(0, total, "steps", None, None, 0, f"step 0/{total}")
     last, recent = rows[-1], rows[-WINDOW:]
     seconds = max(sum(row["seconds"] for row in recent), 1e-6)
-    left = clock((total - last["step"]) * seconds / len(recent))
-    rate = sum(row["tokens"] for row in recent) / seconds
-    return f"step {last['step']}/{total}, loss {last['loss']:.4f}, {rate:,.0f} tokens/s, {left} left"
+    left = (total - last["step"]) * seconds / len(recent)
+    tokens = sum(row["tokens"] for row in recent) / seconds
+    line = f"step {last['step']}/{total}, loss {last['loss']:.4f}, {tokens:,.0f} tokens/s, {clock(left)} left"
+    return Count(last["step"], total, "steps", len(recent) / seconds, left, 0, line)

@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jmed.evaluation.attempts import Attempts
 from jmed.evaluation.plan import Plan
-from jmed.evaluation.table import BATCHES
+from jmed.evaluation.table import BATCHES, RAW_ANSWERS
 from jmed.runs.files import write_table, write_text
 from jmed.runs.folder import RunFolder
 
+MAX_UNPACKED = 64 * 1024**2  # bytes of the answers to one batch
 PROMPTS = "prompts.sha256"  # of what an unfinished run asks
 RESULTS = ("answers.parquet", "results.json")
 
@@ -23,6 +26,7 @@ class EvaluationFolder(RunFolder):
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         super().__init__(path, identity, RESULTS, ["report.html"])
         self.answers = self.work / "answers"
+        self.attempts = Attempts(self.work / "attempts")
 
     def unanswered(self, plan: Plan) -> list[int]:
         """Numbers of the batches that have no answers yet.
@@ -34,19 +38,20 @@ class EvaluationFolder(RunFolder):
         if self.work.is_dir() and not (mark.is_file() and mark.read_text("utf-8") == _digest(plan)):
             shutil.rmtree(self.work)
         numbered = enumerate(plan.batches)
-        return [n for n, batch in numbered if not self._is_answered(n, [item.request.item_id for item in batch])]
+        return [
+            n
+            for n, batch in numbered
+            if not is_answered(answer_file(self.answers, n), [item.request.item_id for item in batch])
+        ]
 
     def write_batches(self, plan: Plan, numbers: list[int]) -> Path:
         """The batches to ask, one row each, for the workers to read."""
         self.answers.mkdir(parents=True, exist_ok=True)
+        self.attempts.prepare()
         write_text(_digest(plan), self.work / PROMPTS)
         rows = [{"batch": n, "requests": [vars(item.request) for item in plan.batches[n]]} for n in numbers]
         write_table(rows, BATCHES, self.work / "batches.parquet")
         return self.work / "batches.parquet"
-
-    def _is_answered(self, number: int, item_ids: list[str]) -> bool:
-        file = answer_file(self.answers, number)
-        return file.is_file() and pq.read_table(file, columns=["item_id"])["item_id"].to_pylist() == item_ids
 
     def read_answers(self, plan: Plan) -> dict[str, dict[str, Any]]:
         """Raw answers by item id; every item must have exactly one."""
@@ -78,6 +83,25 @@ def _digest(plan: Plan) -> str:
     for item in plan.items:
         digest.update(json.dumps(vars(item.request), ensure_ascii=False).encode())
     return digest.hexdigest()
+
+
+def is_answered(file: Path, item_ids: list[str]) -> bool:
+    """Whether the file holds the answers to just these items."""
+    if not file.is_file():
+        return False
+    try:
+        with pq.ParquetFile(file) as parquet:
+            fits = parquet.metadata.num_rows == len(item_ids) and parquet.schema_arrow.equals(RAW_ANSWERS)
+            if not fits or _unpacked(parquet.metadata) > MAX_UNPACKED:
+                return False
+            return parquet.read()["item_id"].to_pylist() == item_ids  # all columns: each must be readable
+    except (OSError, pa.ArrowException):  # damaged: the batch is asked again
+        return False
+
+
+def _unpacked(metadata: pq.FileMetaData) -> int:
+    """Bytes that a file says it holds when it is not compressed."""
+    return sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
 
 
 def answer_file(folder: Path, batch: int) -> Path:

@@ -16,6 +16,7 @@ from jmed.data.question import Question
 from jmed.errors import UserError, nearest
 from jmed.evaluation.finish import already_finished, write_results
 from jmed.evaluation.folder import EvaluationFolder
+from jmed.evaluation.inputs import localise
 from jmed.evaluation.marks import Marked, finish_row, row_head
 from jmed.evaluation.plan import make_item_id
 from jmed.runs.hashes import file_hashes
@@ -36,6 +37,7 @@ class Imported:
 
 def score(config: ScoreConfig) -> None:
     """Run the whole job."""
+    config = localise(config)
     files = _files(config.predictions)
     root = Path(config.data_root)
     questions = catalogue.load(config.benchmark, config.language, root)
@@ -51,7 +53,7 @@ def score(config: ScoreConfig) -> None:
         if folder.finished:
             already_finished(folder)
             return
-        folder.begin(config, {})
+        folder.begin(config.as_given, {})
         begun = time.monotonic()
         marked, left_out = mark_imported(questions, imported, config)
         _warn(marked, imported)
@@ -91,14 +93,14 @@ def read_predictions(files: Sequence[Path], questions: Sequence[Question], bench
 def _question_id(record: Record) -> str:
     for key in ("question_id", "problem_id"):
         if key in record.fields:
-            return record.text(key)
-    raise record.error(f"field 'question_id' (or 'problem_id') is missing; found {', '.join(record.fields)}")
+            return record.name(key)
+    raise record.error(f"field 'question_id' (or 'problem_id') is missing; found {record.listed}")
 
 
 def _imported(record: Record) -> Imported:
     given = [key for key in ("prediction", "response") if key in record.fields]
     if len(given) != 1:
-        found = " and ".join(given) or ", ".join(record.fields)
+        found = " and ".join(given) or record.listed
         raise record.error(f"expected either 'prediction' (letters) or 'response' (free text); found {found}")
     text = record.text(given[0])
     return Imported(record.place, text, None) if given == ["prediction"] else Imported(record.place, None, text)

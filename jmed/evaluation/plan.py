@@ -1,8 +1,9 @@
 """What will be asked: questions become prompts, prompts become batches, and what is left out is counted by reason."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,12 @@ def _chat_template(tokenizer: Any, config: EvaluateConfig) -> ChatTemplate:
         )
 
     def apply(messages: list[Message]) -> str:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        try:
+            return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # whatever a template makes jinja's sandbox raise
+            raise UserError(
+                f"prompt: the chat template of {config.model.path} fails: {str(error)[:200]}; use another prompt"
+            ) from None
 
     return apply
 
@@ -170,12 +176,18 @@ def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length:
 
 def _lengths(items: Sequence[Item], tokenizer: Any) -> list[tuple[int, int]]:
     """(tokens of the longest row, rows) of each item; letters need one row, options one a choice."""
-    prompts = tokenizer([item.request.prompt for item in items])["input_ids"]
-    options = [option for item in items for option in item.request.continuations]
-    option_lengths = iter([len(ids) for ids in tokenizer(options)["input_ids"]] if options else [])
+    prompts = _count_tokens((item.request.prompt for item in items), tokenizer)
+    options = _count_tokens((option for item in items for option in item.request.continuations), tokenizer)
     lengths = []
     for item, prompt in zip(items, prompts, strict=True):
-        added = [next(option_lengths) for _ in item.request.continuations] or [item.request.max_new_tokens]
+        added = [next(options) for _ in item.request.continuations] or [item.request.max_new_tokens]
         rows = len(added) if item.method == "options" else 1
-        lengths.append((len(prompt) + max(added), rows))
+        lengths.append((prompt + max(added), rows))
     return lengths
+
+
+def _count_tokens(texts: Iterable[str], tokenizer: Any) -> Iterator[int]:
+    """Tokens of each text; a few hundred at once, since an encoding takes ten times the memory of its text."""
+    waiting = iter(texts)
+    while some := list(islice(waiting, 500)):
+        yield from (len(ids) for ids in tokenizer(some)["input_ids"])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from jmed.inference.encoding import area
 from jmed.inference.generation import generate
 from jmed.inference.options import score_options
 from jmed.inference.request import Answer, PromptTooLong, Request
@@ -14,13 +15,16 @@ from jmed.models.loading import LoadedModel
 class Engine:
     """Answers batches with one loaded model."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
+    def __init__(self, loaded: LoadedModel, batch_tokens: int | None = None) -> None:
+        """`batch_tokens`: most that this machine computes at once, padding included; None: whatever a batch holds."""
+        self.loaded, self.batch_tokens = loaded, batch_tokens
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in order. A request that fails is asked again on its own before it counts as failed."""
         try:
-            return self._run(requests)
+            if self._fits(requests):
+                return self._run(requests)
+            half = len(requests) // 2
         except torch.AcceleratorError:
             raise  # after it nothing works in this process: the job must end, and asks the rest when started again
         except Exception as error:
@@ -31,6 +35,11 @@ class Engine:
         if half == 1:
             return [answer for request in requests for answer in self.answer([request])]
         return self.answer(requests[:half]) + self.answer(requests[half:])
+
+    def _fits(self, requests: Sequence[Request]) -> bool:
+        if self.batch_tokens is None or len(requests) == 1:
+            return True
+        return area(self.loaded.tokenizer, requests, self.loaded.max_length) <= self.batch_tokens
 
     def _run(self, requests: Sequence[Request]) -> list[Answer]:
         return score_options(self.loaded, requests) if requests[0].continuations else generate(self.loaded, requests)

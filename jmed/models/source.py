@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,14 @@ from jmed.configuration.schema import ModelConfig
 from jmed.errors import UserError
 from jmed.runs.card import LINEAGE
 from jmed.runs.hashes import sha256_file
+from jmed.storage.address import is_url, parse_url
+from jmed.storage.names import state_of
+from jmed.untrusted import read_whole, readable_size
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+MAX_JSON = 256 * 1024**2  # bytes; the largest tokenizers have some 35 million
+MAX_HEADER = 100_000_000  # bytes of a safetensors header, by its format
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}  # as safetensors and as torch calls them
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -51,9 +57,12 @@ def find_model(config: ModelConfig, offline: bool) -> ModelSource:
 
 def _name(path: str, folder: Path) -> str:
     """What tables call it: the hub id, or the folder's name; of a result that jmed trained, the name of its run."""
+    trained = folder.name in ("model", "adapter") and (folder / "lineage.json").is_file()
+    if is_url(path):
+        parts = parse_url(path, "model").place.split("/")
+        return parts[-2] if trained and len(parts) > 2 else parts[-1]
     if not Path(path).expanduser().exists():
         return path.rstrip("/")
-    trained = folder.name in ("model", "adapter") and (folder / "lineage.json").is_file()
     return folder.parent.name if trained else folder.name
 
 
@@ -61,10 +70,27 @@ def find_here(source: ModelSource, config: ModelConfig, offline: bool) -> ModelS
     """The same model on this machine: a hub model that another machine found is looked up at that very commit."""
     if source.folder.is_dir() and (source.adapter is None or source.adapter.is_dir()):
         return source
-    return find_model(config.model_copy(update={"revision": source.folder.name}), offline)
+    here = find_model(config.model_copy(update={"revision": source.folder.name}), offline)
+    _refuse_other_state(config.path, source.folder, here.folder, "model.path")
+    if source.adapter and here.adapter:
+        _refuse_other_state(config.adapter or "", source.adapter, here.adapter, "model.adapter")
+    return here
+
+
+def _refuse_other_state(path: str, there: Path, here: Path, key: str) -> None:
+    """Copies of object storage: this machine's must be that of the machine which began the run."""
+    if is_url(path) and state_of(there) != state_of(here):
+        raise UserError(
+            f"{key}: {path} was changed after this run began, so this machine has other files than those that the run "
+            "began with; start a new run in another folder"
+        )
 
 
 def _locate(path: str, revision: str | None, offline: bool, key: str) -> Path:
+    if is_url(path):
+        from jmed.storage.mirror import local_folder
+
+        return local_folder(path, key, wanted=_is_part_of_model, what="model files")
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder.resolve()
@@ -73,6 +99,12 @@ def _locate(path: str, revision: str | None, offline: bool, key: str) -> Path:
     if path.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(path):
         raise _no_folder(key, path)
     return _download(path, revision, offline, key)
+
+
+def _is_part_of_model(name: str) -> bool:
+    """What is copied from object storage: the files that are loaded, none of checkpoints below or of other formats."""
+    folder, _, file = name.rpartition("/")
+    return folder in ("", "additional_chat_templates") and any(fnmatchcase(file, one) for one in _PATTERNS)
 
 
 def _download(hub_id: str, revision: str | None, offline: bool, key: str) -> Path:
@@ -105,7 +137,8 @@ def check_model(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise UserError(f"model.path: {folder} has no config.json; expected a folder in transformers layout")
     read_json(folder / "config.json")
-    shards = sorted(folder.glob("*.safetensors"))
+    _check_sizes(folder)
+    shards = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
     if not shards:
         pickled = sorted(path.name for path in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
         found = f"only {pickled[0]}, which could run code when read; convert it" if pickled else "no weights"
@@ -123,6 +156,13 @@ def check_model(folder: Path) -> None:
         raise UserError(f"model.path: {folder} has no tokenizer; expected one of {', '.join(TOKENIZER_FILES)}")
 
 
+def _check_sizes(folder: Path) -> None:
+    """transformers reads every JSON file of a folder into memory."""
+    for file in filter(Path.is_file, folder.glob("*.json")):
+        if (found := file.stat().st_size) > MAX_JSON:
+            raise UserError(f"{file}: has {found:,} bytes; expected at most {readable_size(MAX_JSON)} of JSON")
+
+
 def check_adapter(adapter: Path, base: Path) -> None:
     """Every LoRA matrix of the adapter must have its layer in the base, with the same width."""
     for name in ("adapter_config.json", "adapter_model.safetensors"):
@@ -132,7 +172,7 @@ def check_adapter(adapter: Path, base: Path) -> None:
     if "quantization_config" in read_json(base / "config.json"):
         return  # packed weights do not show their shape
     shapes: dict[str, list[int]] = {}
-    for shard in base.glob("*.safetensors"):
+    for shard in filter(Path.is_file, base.glob("*.safetensors")):
         shapes |= read_shapes(shard)
     for module, side, width in _lora_widths(adapter / "adapter_model.safetensors"):
         shape = shapes.get(f"{module}.weight")
@@ -163,7 +203,7 @@ def _lora_widths(file: Path) -> Iterator[tuple[str, str, int]]:
 def read_json(file: Path) -> dict[str, Any]:
     """The object that a JSON file of a model folder holds."""
     try:
-        value = json.loads(file.read_text("utf-8"))
+        value = json.loads(read_whole(file))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error}); copy it again") from None
     if not isinstance(value, dict):
@@ -185,6 +225,8 @@ def _read_header(file: Path) -> dict[str, dict[str, Any]]:
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
+            if length > MAX_HEADER:
+                raise ValueError
             header = json.loads(stream.read(min(length, size)))
         tensors = {name: dict(entry) for name, entry in header.items() if name != "__metadata__"}
         for entry in tensors.values():
@@ -200,7 +242,7 @@ def _read_header(file: Path) -> dict[str, dict[str, Any]]:
 def stored_dtypes(folder: Path) -> Counter[str]:
     """How many values the files of a model hold in each dtype."""
     found: Counter[str] = Counter()
-    for shard in (file for pattern in WEIGHTS for file in folder.glob(pattern)):
+    for shard in (file for pattern in WEIGHTS for file in folder.glob(pattern) if file.is_file()):
         for entry in _read_header(shard).values():
             found[str(entry.get("dtype"))] += math.prod(entry["shape"])
     floats = Counter({DTYPES[dtype]: count for dtype, count in found.items() if dtype in DTYPES})

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from jmed.data.question import LETTERS, Question
 from jmed.errors import UserError, nearest
+from jmed.untrusted import MAX_YAML, PlainLoader, read_whole
 
 ChoiceStyle = Literal["lines", "comma", "letters", "small_letters", "parentheses"]
 DEFAULT_NAMES = {"generate": "choice-text", "options": "choice-text", "letters": "letters"}
@@ -87,7 +88,7 @@ def find_template(name: str, language: str, family: str, prompt_file: str | None
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        entries = yaml.safe_load(path.read_text("utf-8"))
+        entries = yaml.load(read_whole(path, MAX_YAML).decode(), Loader=PlainLoader)
     except OSError as error:
         raise UserError(
             f"prompt_file: {path} cannot be read ({error.strerror}); give the path of a YAML file"

@@ -8,6 +8,7 @@ from typing import Any
 
 from jmed.errors import UserError
 from jmed.report.terminal import print_side_by_side
+from jmed.untrusted import message
 
 
 def main() -> int:
@@ -17,7 +18,7 @@ def main() -> int:
     try:
         print_side_by_side([(run.name, _read(run)) for run in parser.parse_args().runs])
     except UserError as error:
-        print(f"jmed.report: {error}", file=sys.stderr)
+        print(f"jmed.report: {message(str(error))}", file=sys.stderr)
         return 2
     return 0
 

@@ -5,8 +5,10 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.table import Table
+
+from jmed.untrusted import printable
 
 PIPE_WIDTH = 120  # columns, where there is no terminal to ask
 NOTICE = "An exam score is no clearance for clinical use."
@@ -20,7 +22,7 @@ def print_results(results: dict[str, Any]) -> None:
         console.print(_exams(results["exams"]))
     for count in results["counts"]:
         if line := _count_line(count):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(printable(line), markup=False, soft_wrap=True)
     console.print(NOTICE)
 
 
@@ -37,6 +39,11 @@ def print_side_by_side(runs: list[tuple[str, dict[str, Any]]]) -> None:
         table.add_section()
     console.print(table)
     console.print(NOTICE)
+
+
+def escape(text: str) -> str:
+    """Text as it stands: neither rich's own marks nor the terminal's signs take effect."""
+    return escape_markup(printable(text))
 
 
 def _score_key(score: dict[str, Any]) -> tuple[str, str, str]:

@@ -1,14 +1,19 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOENT)  # of network file systems
+PAUSES = (1, 5, 25)  # seconds
 
 
 def write_table(rows: Sequence[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
@@ -22,6 +27,18 @@ def write_text(text: str, path: Path) -> None:
     """Write a text file whole or not at all."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def persistently(write: Callable[[], None]) -> None:
+    """Write again after an error of a storage path that may pass by; a disk that is full stays so."""
+    for pause in PAUSES:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+        time.sleep(pause)
+    write()
 
 
 @contextmanager

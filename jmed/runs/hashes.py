@@ -3,9 +3,16 @@
 import hashlib
 from pathlib import Path
 
+from jmed.errors import UserError
+from jmed.untrusted import open_regular
+
 
 def sha256_file(path: Path) -> str:
-    with path.open("rb") as stream:
+    try:
+        stream = open_regular(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    with stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

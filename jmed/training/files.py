@@ -11,4 +11,5 @@ TOKENS = "tokens.arrow"
 DATA_REPORT = "data.json"
 CHECKPOINTS = "checkpoints"
 BEST = "best"  # the result of the best epoch so far
+STOP_ASKED = "stop-asked"  # there: save a last checkpoint and end
 RESULT = "result"  # the trained adapter or model, before it is put in its place

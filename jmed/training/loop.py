@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from jmed.configuration.finetune import FinetuneConfig
-from jmed.errors import UserError
+from jmed.errors import GaveUp, UserError
 from jmed.runs.files import write_text
 from jmed.training.backend import Backend
 from jmed.training.batch import make_batch
@@ -19,15 +19,12 @@ from jmed.training.exam import Exam, mean_accuracy
 from jmed.training.fence import Fence
 from jmed.training.files import BEST, CHECKPOINTS
 from jmed.training.group import agree, gather
+from jmed.training.notice import Notices, Stopped, Wish
 from jmed.training.records import Records
 from jmed.training.schedule import MicroBatch, Schedule, Step
 
 PATIENCE = 50  # steps in a row without a finite gradient (float16 looks for its loss scale in some of them)
 STARTS = 5  # from one checkpoint, in one attempt
-
-
-class GaveUp(RuntimeError):
-    """Going on would only repeat what has failed again and again."""
 
 
 @dataclass
@@ -42,6 +39,7 @@ class Loop:
     work: Path  # its `unfinished`
     fence: Fence
     pad_id: int
+    notices: Notices = field(default_factory=Notices)
     records: Records | None = field(default=None, init=False)  # on the first worker
     bad_steps: int = field(default=0, init=False)  # in a row, without a finite gradient
 
@@ -62,12 +60,20 @@ class Loop:
                 self.records.add_step(row)
             if self._exam_due(number):
                 self._sit(number, row["epoch"])
-            if number % self.config.checkpoint.every_steps == 0 or number == self.schedule.total:
-                if self.records:
-                    self.records.sync()
-                checkpoints.save(number)
+            wish = self.notices.wish()
+            if number % self.config.checkpoint.every_steps == 0 or number == self.schedule.total or wish:
+                self._save(checkpoints, number)
+            if wish == Wish.STOP and number < self.schedule.total:
+                raise Stopped(f"stopped after step {number} of {self.schedule.total}, as asked")
         if self.records:
             self.records.close()
+
+    def _save(self, checkpoints: Checkpoints, number: int) -> None:
+        begun = time.monotonic()
+        if self.records:
+            self.records.sync()
+        checkpoints.save(number)
+        self.notices.has_saved(time.monotonic() - begun)
 
     def _count_start(self, step: int) -> None:
         """Stop for good when the workers died again and again without reaching another checkpoint."""

@@ -1,6 +1,7 @@
 """One worker of a run, from loading to the result; it does not know Ray."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from jmed.training.backend import Backend
 from jmed.training.checkpoints import Checkpoints, write_together
 from jmed.training.exam import Exam
 from jmed.training.fence import Fence
-from jmed.training.files import BEST, CHECKPOINTS, RESULT, TOKENS
+from jmed.training.files import BEST, CHECKPOINTS, RESULT, STOP_ASKED, TOKENS
 from jmed.training.loop import Loop
 from jmed.training.model import load_learner
+from jmed.training.notice import Notices, nobody
 from jmed.training.parallel import DataParallel
 from jmed.training.probe import Probe
 from jmed.training.schedule import Schedule
@@ -38,8 +40,11 @@ class Job:
     exam: Plan | None
 
 
-def teach(job: Job, device: torch.device) -> dict[str, Any]:
-    """Train; leaves the result in `unfinished/result`. Returns the memory that the largest batch took, in bytes."""
+def teach(job: Job, device: torch.device, leaving: Callable[[], bool] = nobody) -> dict[str, Any]:
+    """Train; leaves the result in `unfinished/result`. Returns the memory that the largest batch took, in bytes.
+
+    `leaving`: whether a machine is about to go; called by every worker alike.
+    """
     config = job.config
     source = find_here(job.source, config.model, config.offline)
     loaded = load_learner(source, config, device)
@@ -50,7 +55,8 @@ def teach(job: Job, device: torch.device) -> dict[str, Any]:
     if Checkpoints(job.work / CHECKPOINTS, backend).latest() is None:
         peak = _try_out(backend, schedule, loaded)
     exam = Exam(job.exam, loaded, backend) if job.exam else None
-    Loop(config, backend, schedule, exam, job.output, job.work, job.fence, loaded.pad_id).run()
+    notices = Notices(leaving, job.work / STOP_ASKED)
+    Loop(config, backend, schedule, exam, job.output, job.work, job.fence, loaded.pad_id, notices).run()
     _leave_result(job, backend, loaded, source)
     return {"peak_bytes": max(group.gather(peak))}
 

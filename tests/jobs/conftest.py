@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,9 +12,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from jmed.data import catalogue
-from jmed.models.tiny import build_tiny_model, train_tokenizer
+from jmed.models.tiny import build_tiny_model
 from tests.conftest import ROOT
+from tests.jobs.cluster import LocalCluster, free_port
+from tests.jobs.models import build_tiny, training_lines
 
 os.environ["RAY_AUTH_MODE"] = "disabled"
 # As in an activated environment: a submitted job's `python` is looked up in the PATH that Ray was started with.
@@ -37,7 +37,7 @@ def local_ray() -> Iterator[LocalRay]:
     context = ray.init(
         num_cpus=2,
         include_dashboard=True,
-        dashboard_port=_free_port(),
+        dashboard_port=free_port(),
         log_to_driver=False,
         logging_level="ERROR",
         object_store_memory=256 * 1024**2,
@@ -49,21 +49,32 @@ def local_ray() -> Iterator[LocalRay]:
 
 
 @pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """A head and two nodes with one CPU each and a token; the second node calls itself a small GPU."""
+    with LocalCluster() as started:
+        started.start_head()
+        started.add_node()
+        started.add_node(labels="jmed-gpu=l4,jmed-batch-tokens=500")
+        yield started
+
+
+@pytest.fixture(scope="session")
 def ray_address(local_ray: LocalRay) -> str:
     return local_ray.address
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's model: random weights, a tokenizer trained on the questions of `mini`."""
-    questions = [question for language in ("ja", "en") for question in catalogue.load("mini", language, None)]
-    return build_tiny_model(tmp_path_factory.mktemp("tiny"), train_tokenizer(question.text for question in questions))
+    return build_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def training_questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The questions of `mini` as training data."""
+    file = tmp_path_factory.mktemp("data") / "questions.jsonl"
+    file.write_text(training_lines(), encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,7 @@ def test_a_run_in_which_everything_fails_is_no_result(tmp_path: Path, ray_addres
     file.write_text(json.dumps(row) + "\n", encoding="utf-8")
     with pytest.raises(RuntimeError, match="every question failed, so nothing was written; the first error: prompt"):
         evaluate(tmp_path / "out", tiny_model, benchmarks=[f"jsonl:{file}"], method="letters", workers={"count": 1})
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.yaml", ".lock"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"run.yaml", ".lock", "progress.json"}
 
 
 def slow_job(model: Path, output_dir: Path) -> list[str]:

@@ -15,7 +15,6 @@ import yaml
 from safetensors.torch import load_file
 
 from jmed.configuration.finetune import FinetuneConfig
-from jmed.data import catalogue
 from tests.conftest import ROOT
 from tests.jobs.conftest import job_command, run_job
 
@@ -136,22 +135,6 @@ def slow_job(output_dir: Path, model: Path, data: Path) -> list[str]:
         "--global_batch_size", "8", "--batch_tokens", "1500", "--learning_rate", "0.003", "--checkpoint.every_steps",
         "10", "--workers.count", "2", "--offline", "true",
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def training_questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The questions of `mini` as training data."""
-    file = tmp_path_factory.mktemp("data") / "questions.jsonl"
-    rows = [
-        {
-            "question_id": question.question_id, "language": language, "question": question.text,
-            "choices": list(question.choices), "answer": question.gold,
-        }
-        for language in ("ja", "en")
-        for question in catalogue.load("mini", language, None)
-    ]  # fmt: skip
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return file
 
 
 def start(command: list[str], ray_address: str) -> subprocess.Popen[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.jobs.cluster import LocalCluster
 from tests.jobs.conftest import LocalRay
 
 READMES = ("README.md", "README.ja.md")
@@ -72,12 +73,13 @@ def test_make_targets_exist() -> None:
 
 
 @pytest.mark.parametrize("number", [n for n, block in enumerate(commands("README.md")) if "make " not in block])
-def test_commands_run(number: int, folder: Path, local_ray: LocalRay) -> None:
+def test_commands_run(number: int, folder: Path, local_ray: LocalRay, request: pytest.FixtureRequest) -> None:
     block = shortened(commands("README.md")[number]).replace("/shared/", f"{folder}/shared/")
-    block = block.replace("http://127.0.0.1:8265", local_ray.dashboard)
-    environment = dict(os.environ)
-    if "ray job submit" not in block:
-        environment["RAY_ADDRESS"] = local_ray.address
+    if "ray job submit" in block:
+        cluster: LocalCluster = request.getfixturevalue("cluster")
+        block, environment = block.replace("http://127.0.0.1:8265", cluster.dashboard), cluster.environment
+    else:
+        environment = {**os.environ, "RAY_ADDRESS": local_ray.address}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=ROOT if "ray job submit" in block else folder,

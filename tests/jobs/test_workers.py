@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.test_finetune import logged, slow_job, start, training_questions, wait_for_step
-
-__all__ = ["training_questions"]  # a fixture
+from tests.jobs.test_finetune import logged, slow_job, start, wait_for_step
 
 
 def test_workers_come_and_go(tmp_path: Path, ray_address: str, tiny_model: Path, training_questions: Path) -> None:

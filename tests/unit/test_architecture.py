@@ -10,18 +10,19 @@ from tests.conftest import ROOT
 
 # What a package of jmed may import of jmed, itself included; data flows one way.
 MAY_IMPORT = {
-    "configuration": {"configuration", "errors"},
-    "data": {"data", "errors"},
-    "prompts": {"prompts", "data", "errors"},
+    "configuration": {"configuration", "storage", "errors", "untrusted"},
+    "storage": {"storage", "runs", "errors"},
+    "data": {"data", "storage", "errors", "untrusted"},
+    "prompts": {"prompts", "data", "errors", "untrusted"},
     "scoring": {"scoring", "data"},
     "statistics": {"statistics"},
-    "runs": {"runs", "errors"},
-    "models": {"models", "configuration", "data", "runs", "errors", "offline"},
+    "runs": {"runs", "errors", "untrusted"},
+    "models": {"models", "configuration", "data", "storage", "runs", "errors", "offline", "untrusted"},
     "inference": {"inference", "models"},
-    "report": {"report", "scoring", "errors"},
+    "report": {"report", "scoring", "errors", "untrusted"},
     "evaluation": {
         "evaluation", "configuration", "data", "prompts", "models", "inference", "scoring", "statistics", "report",
-        "runs", "errors",
+        "storage", "runs", "errors",
     },
     "training": {
         "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "report",

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from jmed.errors import UserError
+from jmed.errors import GaveUp, UserError
 from jmed.training.checkpoints import Checkpoints
-from jmed.training.loop import STARTS, GaveUp
+from jmed.training.loop import STARTS
 from jmed.training.parallel import STATE, WEIGHTS
 from tests.unit.training_kit import configured, logged, sequences, tiny, together, train
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from transformers import Qwen2Config
 
+from jmed.distributed.capacity import Workers
 from jmed.distributed.places import runs
 from jmed.distributed.preflight import PREFLIGHT, Preflight, judge
-from jmed.distributed.session import Workers
 from jmed.distributed.survey import Gpu, Machine, available_memory
 from jmed.errors import UserError
 from jmed.models.source import ModelSource

@@ -456,6 +456,8 @@ def test_jsonl_names_the_missing_field(tmp_path: Path, name: str) -> None:
 
 
 _texts = st.text(min_size=1, max_size=30).filter(lambda text: not text.isspace())
+_visible = st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"])
+_ids = st.text(_visible, min_size=1, max_size=30).filter(lambda text: not text.isspace())
 
 
 @st.composite
@@ -465,7 +467,7 @@ def own_rows(draw: st.DrawFn) -> dict[str, object]:
         answer = draw(st.lists(st.sampled_from(LETTERS[: len(choices)]), min_size=1, unique=True))
     else:
         answer = [draw(st.from_regex(r"-?[0-9]{1,9}(\.[0-9]{1,4})?", fullmatch=True))]
-    row = {"question_id": draw(_texts), "language": draw(st.sampled_from(["ja", "en"])), "question": draw(_texts)}
+    row = {"question_id": draw(_ids), "language": draw(st.sampled_from(["ja", "en"])), "question": draw(_texts)}
     return {**row, "choices": choices, "answer": answer, "context": draw(st.text(max_size=20))}
 
 

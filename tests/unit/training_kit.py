@@ -18,6 +18,7 @@ from jmed.models.tiny import build_tiny_model, train_tokenizer
 from jmed.training.fence import Fence
 from jmed.training.loop import Loop
 from jmed.training.model import load_learner
+from jmed.training.notice import Notices
 from jmed.training.run import make_backend
 from jmed.training.schedule import Schedule
 
@@ -83,7 +84,9 @@ def configured(model: Path, **keys: Any) -> FinetuneConfig:
 torch.set_num_threads(1)
 
 
-def train(config: FinetuneConfig, table: Sequences, output: Path, mark: str = "") -> dict[str, torch.Tensor]:
+def train(
+    config: FinetuneConfig, table: Sequences, output: Path, mark: str = "", notices: Notices | None = None
+) -> dict[str, torch.Tensor]:
     """One worker's run, in this process (and its group); the trained weights."""
     source = find_model(config.model, True)
     loaded = load_learner(source, config, torch.device("cpu"))
@@ -93,7 +96,8 @@ def train(config: FinetuneConfig, table: Sequences, output: Path, mark: str = ""
     fence = (
         Fence(work / "attempt", mark or (work / "attempt").read_text("utf-8")) if mark else Fence.new(work / "attempt")
     )
-    Loop(config, backend, Schedule(table, config), None, output, work, fence, loaded.pad_id).run()  # type: ignore[arg-type]
+    schedule = Schedule(table, config)  # type: ignore[arg-type]
+    Loop(config, backend, schedule, None, output, work, fence, loaded.pad_id, notices or Notices()).run()
     return {name: weight.detach().clone() for name, weight in loaded.model.named_parameters() if weight.requires_grad}
 
 

@@ -76,7 +76,7 @@ def _translations(path: Path, japanese: list[Record]) -> list[Record]:
 
 
 def _question(record: Record, words: Record, about: Record | None, year: str, language: str) -> Question:
-    question_id = record.text("problem_id")
+    question_id = record.name("problem_id")
     suffix = "" if language == "ja" else "_en"
     needs_image = not record.flag("text_only")
     accepted = _accepted(record, question_id, needs_image)

@@ -37,7 +37,7 @@ def languages(path: Path) -> tuple[str, ...]:
 
 def question_of(record: Record) -> Question:
     """One line of such a file; training data of the same form are read with it too."""
-    question_id, choices = _filled(record, "question_id"), record.strings("choices")
+    question_id, choices = record.name("question_id"), record.strings("choices")
     accepted = accepted_answer(record, question_id, _answer(record, bool(choices)), len(choices))
     return Question(
         benchmark="",

@@ -30,7 +30,7 @@ def read(folder: Path, part: str, language: str) -> Iterator[Placed]:
 
 
 def _question(record: Record, language: str) -> Question:
-    question_id, subject = record.text("id"), record.text("subject_name")
+    question_id, subject = record.name("id"), record.name("subject_name")
     letter = letter_of(record, question_id, record.number("cop"), len(_OPTIONS))
     return Question(
         benchmark="",

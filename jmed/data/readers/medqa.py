@@ -32,7 +32,7 @@ def _question(record: Record, question_id: str, language: str) -> Question:
     check_choices(record, question_id, len(options.fields))
     names = LETTERS.upper()[: len(options.fields)]
     if set(options.fields) != set(names):
-        raise record.error(f"field 'options' has the letters {', '.join(options.fields)}; expected {', '.join(names)}")
+        raise record.error(f"field 'options' has the letters {options.listed}; expected {', '.join(names)}")
     answer = record.text("answer_idx")
     return Question(
         benchmark="",

@@ -32,7 +32,7 @@ def read(folder: Path, part: str, language: str) -> Iterator[Placed]:
 
 
 def _question(record: Record, language: str) -> Question:
-    question_id = record.text("question_id")
+    question_id = record.name("question_id")
     words = {name: record.record(name) for name in ("ja", "en")}
     ja, en = (len(words[name].strings("choices")) for name in ("ja", "en"))
     if ja != en:

@@ -26,6 +26,7 @@ def files(folder: Path, part: str) -> list[Path]:
 def read(folder: Path, part: str, language: str) -> Iterator[Placed]:
     abstracts, truth = read_object(folder / _ALL), read_object(folder / _TEST)
     for question_id in truth.fields:
+        truth.check_name(question_id)
         if question_id not in abstracts.fields:
             raise truth.error(f"question {question_id!r} is not in {abstracts.place}")
     for question_id in abstracts.fields:

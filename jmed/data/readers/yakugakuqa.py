@@ -38,7 +38,7 @@ def read(folder: Path, part: str, language: str) -> Iterator[Placed]:
 
 
 def _question(record: Record, year: str, language: str) -> Question:
-    question_id, text = record.text("problem_id"), record.text("problem_text")
+    question_id, text = record.name("problem_id"), record.text("problem_text")
     choices = _choices(record)
     check_choices(record, question_id, len(choices))
     needs_image = not record.flag("text_only") or record.fields["choices"] == _IMAGES

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jmed.distributed.session import _fitting, reserved_cpus
+from jmed.distributed.capacity import _fitting, reserved_cpus
 
 
 @given(nodes=st.lists(st.integers(1, 64), min_size=1, max_size=8), cpus=st.integers(1, 8), data=st.data())

@@ -1,0 +1,51 @@
+"""Ray Data: streaming batches through the workers of an evaluation."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from jmed.distributed.capacity import Workers
+from jmed.distributed.stop import Stop
+from jmed.distributed.worker import EvaluationWorker, Task
+
+READING_CPUS = 0.1  # the plan is read in a moment
+
+
+def stream(batches: Path, task: Task, workers: Workers) -> Iterator[dict[str, Any]]:
+    """Yields one row a batch when its answers are on disk.
+
+    Nodes may vanish ever so often, so Ray restarts workers without limit; what keeps killing them is found out by
+    `evaluation.asking` and by the worker's own start, which end the job with a reason.
+    """
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Ray 2.60 has no named parameter for the two limits yet, and warns of that.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    stop = Stop(task.work)
+    stop.prepare()
+    # read_parquet makes one block of a small file, which would give one worker everything.
+    rows = ray.data.read_parquet(str(batches), num_cpus=READING_CPUS).repartition(target_num_rows_per_block=1)
+    answered = rows.map_batches(
+        EvaluationWorker,
+        fn_constructor_args=(task,),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
+        num_cpus=workers.reserved_cpus,
+        num_gpus=workers.gpus,
+        label_selector=workers.labels or None,
+        max_restarts=-1,
+        max_task_retries=-1,
+    )
+    try:
+        yield from answered.iter_rows()
+    except Exception:
+        stop.raise_said()
+        raise
