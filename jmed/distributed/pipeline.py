@@ -35,7 +35,7 @@ def stream(batches: Path, task: Task, workers: Workers) -> Iterator[dict[str, An
     answered = rows.map_batches(
         EvaluationWorker,
         fn_constructor_args=(task,),
-        batch_size=None,
+        batch_size=1,  # one of ours a call; with GPUs Ray insists on a number
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
         num_cpus=workers.reserved_cpus,

@@ -33,6 +33,7 @@ class Run:
     submitted: bool = False  # through `ray job submit`, else as a driver of its own
     process: subprocess.Popen[str] | None = field(default=None, init=False)
     said: str = field(default="", init=False)  # what the ended processes printed
+    attempt: str = field(default="", init=False)  # of the training, when its driver was started last
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -49,9 +50,15 @@ class Run:
         if answers.is_dir():
             return len(list(answers.glob("[0-9]*.parquet")))
         log = self.output / "train_log.jsonl"
-        return log.stat().st_mtime if log.exists() else 0
+        return log.stat().st_mtime if log.exists() and self._attempt() != self.attempt else 0
+
+    def _attempt(self) -> str:
+        """Workers of a killed driver may still write for a moment."""
+        file = self.output / "unfinished" / "attempt"
+        return file.read_text("utf-8") if file.exists() else ""
 
     def start(self) -> None:
+        self.attempt = self._attempt()
         if self.submitted:
             command = [RAY, "job", "submit", "--address", self.cluster.dashboard, "--working-dir", ".", "--", "python"]
             self.process = self.cluster.start(*command, *self.command)

@@ -109,9 +109,9 @@ class LocalCluster:
         self.head = Node(process, self._wait(self.alive).pop())
         return self.head
 
-    def add_node(self, cpus: int = 1, labels: str | None = None, **environment: str) -> Node:
+    def add_node(self, cpus: int = 1, labels: str | None = None, gpus: int = 0, **environment: str) -> Node:
         """Wait for it: two that start at once on one machine take each other's registration (Ray 2.60)."""
-        more = ["--labels", labels] if labels else []
+        more = [*(["--labels", labels] if labels else []), *(["--num-gpus", str(gpus)] if gpus else [])]
         before = set(self.alive())
         process = self._start(cpus, "--address", self.address, *more, environment=environment)
         new = self._wait(lambda: set(self.alive()) - before)
