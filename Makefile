@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := jmed jobs tests
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos clean
 
 demo: $(VENV)/.installed  ## teach a tiny model in three stages and examine each in Japanese and English
 	$(BIN)/python -m jmed.data.demo --output_dir runs/demo/data
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev  ## option scoring beside lm-evaluation-harness, as ratios
 	$(BIN)/python -m pytest tests/perf -s
+
+chaos: $(VENV)/.installed-dev  ## over a hundred faults thrown at both jobs on a real cluster, results compared with undisturbed runs
+	$(BIN)/python -m tests.chaos
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -54,7 +54,7 @@ use_tls() {
 }
 
 use_no_telemetry() {
-    export RAY_USAGE_STATS_ENABLED=0 HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
+    export RAY_USAGE_STATS_ENABLED=0 RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9 HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1
 }
 
 # Ray's versions must be equal on all machines, down to the patch level.

@@ -1,6 +1,5 @@
 """Why workers stopped for good: a file that can be written even when the disk is full."""
 
-import errno
 import json
 import traceback
 from dataclasses import dataclass
@@ -8,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jmed.errors import GaveUp, UserError
+from jmed.runs.files import full_disk
 
 STOPPED = "stopped.json"  # why the workers stopped for good
 ERRORS = "errors.log"  # tracebacks of workers
 ROOM = 4096  # bytes; taken beforehand, overwritten in place
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
-MAKE_ROOM = "Make room or mend the disk, then the same command continues"
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,8 @@ class Stop:
         """By a worker, of any error; `kept`: what the run folder holds on to, for a full disk."""
         if isinstance(error, UserError | GaveUp):
             self.say(str(error), mendable=isinstance(error, UserError))
-        elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            self.say(f"output_dir: {error.strerror}; {kept}. {MAKE_ROOM}", mendable=True)
+        elif isinstance(error, OSError) and (full := full_disk(error, kept)):
+            self.say(str(full), mendable=True)
         else:
             with (self.work / ERRORS).open("a", encoding="utf-8") as stream:
                 stream.write(traceback.format_exc() + "\n")

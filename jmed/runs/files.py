@@ -12,7 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jmed.errors import UserError
+
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOENT)  # of network file systems
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
 PAUSES = (1, 5, 25)  # seconds
 
 
@@ -27,6 +30,15 @@ def write_text(text: str, path: Path) -> None:
     """Write a text file whole or not at all."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def full_disk(error: OSError, kept: str) -> UserError | None:
+    """What to tell the user if the disk of the results takes nothing more; `kept`: what is safe."""
+    if error.errno not in FULL:
+        return None
+    return UserError(
+        f"output_dir: {os.strerror(error.errno)}; {kept}. Make room or mend the disk, then the same command continues"
+    )
 
 
 def persistently(write: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from jmed import __version__
 from jmed.errors import UserError
-from jmed.runs.files import write_text
+from jmed.runs.files import full_disk, write_text
 
 FORMAT = 1  # of the run folder; raised when an older folder can no longer be continued
 SHOWN = 4  # so many differences are named when a folder is refused
@@ -61,6 +61,8 @@ class RunFolder:
         try:
             self._refuse_foreign()
             yield
+        except OSError as error:
+            raise full_disk(error, "what was done so far is kept") or error from None
         finally:
             lock.release()
             self._leave_nothing()

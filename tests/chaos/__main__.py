@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import random
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.campaign import Campaign
-from tests.chaos.faults import small_disk
+from tests.chaos.faults import EVERY, small_disk
 from tests.jobs.cluster import LocalCluster
 from tests.jobs.models import build_tiny, training_lines
 
@@ -49,11 +50,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of order and moments; default: the time")
     parser.add_argument("--minutes", type=float, default=45, help="after so many no new run begins")
+    parser.add_argument("--only", nargs="*", default=list(EVERY), help="faults by name; default: all")
     parser.add_argument("--share", type=float, default=1.0, help="of the faults of the whole campaign")
     options = parser.parse_args()
     print(f"seed {options.seed}", file=sys.stderr)
     wanted = {
-        job: {fault: round(options.share * count) for fault, count in faults.items()} for job, faults in WANTED.items()
+        job: {fault: math.ceil(options.share * count) for fault, count in faults.items() if fault in options.only}
+        for job, faults in WANTED.items()
     }
     with tempfile.TemporaryDirectory(prefix="jmed-chaos-") as name, LocalCluster() as cluster:
         folder = Path(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos.faults import DRIVER, EVERY, MOUNT, SUBMITTED
-from tests.chaos.runs import Run, compare, soon
+from tests.chaos.runs import Difference, Run, compare, soon
 from tests.jobs.cluster import LocalCluster
 
 PER_RUN = 5  # faults a run; more would only lengthen it
@@ -51,9 +51,7 @@ class Campaign:
         """
         for job, counts in wanted.items():
             for faults in self._shares(counts):
-                if time.monotonic() > deadline:
-                    return
-                self._one_run(job, faults)
+                self._until_struck(job, faults, deadline)
 
     def _shares(self, counts: Mapping[str, int]) -> Iterator[list[str]]:
         """Faults for one run after the other: those that need a submitted job apart from those that need a driver."""
@@ -67,8 +65,16 @@ class Campaign:
         while others:
             yield [others.pop() for _ in range(min(PER_RUN, len(others)))]
 
-    def _one_run(self, job: str, faults: list[str]) -> None:
-        """Faults that are left when the run has ended go to a next one."""
+    def _until_struck(self, job: str, faults: list[str], deadline: float) -> None:
+        """A run may end before all have struck; the others go to a next one."""
+        for _ in range(len(faults) + 2):
+            if not faults or time.monotonic() > deadline:
+                return
+            faults = self._one_run(job, faults)
+        raise Difference(f"{job}: runs end before {faults} strike")
+
+    def _one_run(self, job: str, faults: list[str]) -> list[str]:
+        """The faults that have not struck when the run has ended."""
         self.runs += 1
         place = self.disk if MOUNT.intersection(faults) and self.disk else self.folder
         run = Run(self.cluster, self.jobs[job], place / f"run-{self.runs}", bool(SUBMITTED.intersection(faults)))
@@ -83,8 +89,7 @@ class Campaign:
             assert status == 0, f"exit status {status} without a fault: {run.tail()}"
         compare(self.reference(job), run.output)
         print(f"run {self.runs}, {job}: no difference; {len(self.strikes)} faults so far", file=sys.stderr)
-        if waiting and len(waiting) < len(faults):
-            self._one_run(job, waiting)
+        return waiting
 
     def _strike(self, run: Run, job: str, waiting: list[str]) -> None:
         fault, begun = waiting.pop(), time.monotonic()

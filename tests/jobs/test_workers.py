@@ -1,5 +1,4 @@
-"""Workers that come and go during a training. The last of the job tests: its cluster of two nodes disturbs the agent of
-the session-wide Ray, through which jobs are submitted (Ray 2.60)."""
+"""Workers that come and go during a training."""
 
 import subprocess
 import time
@@ -7,30 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.test_finetune import logged, slow_job, start, wait_for_step
+from tests.jobs.cluster import LocalCluster
+from tests.jobs.test_finetune import logged, slow_job, wait_for_step
 
 
-def test_workers_come_and_go(tmp_path: Path, ray_address: str, tiny_model: Path, training_questions: Path) -> None:
-    """`workers.count: [1, 2]` on a cluster of its own: grows when a node joins, shrinks when it is lost, and the loss
-    curve stays that of one worker."""
-    from ray.cluster_utils import Cluster
+def test_workers_come_and_go(tmp_path: Path, tiny_model: Path, training_questions: Path) -> None:
+    """`workers.count: [1, 2]`: grows when a node joins, shrinks when it is lost, and the loss curve stays that of one
+    worker."""
 
-    one = ["--steps", "120", "--workers.count", "1"]
-    alone = start([*slow_job(tmp_path / "alone", tiny_model, training_questions), *one], ray_address)
-    assert alone.wait(280) == 0, alone.communicate()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        several = ["--steps", "120", "--workers.count", "[1, 2]", "--workers.resize_seconds", "4"]
-        several += ["--checkpoint.every_steps", "4"]
-        job = start([*slow_job(tmp_path / "elastic", tiny_model, training_questions), *several], cluster.address)
-        wait_for_step(job, tmp_path / "elastic", 3)
-        node = cluster.add_node(num_cpus=1)
-        _wait_for_workers(job, tmp_path / "elastic", 2, steps=6)  # a checkpoint among them
-        cluster.remove_node(node, allow_graceful=False)
-        _, errors = job.communicate(timeout=280)
-        assert job.returncode == 0, errors
-    finally:
-        cluster.shutdown()
+    def job(name: str, *more: str) -> list[str]:
+        return [*slow_job(tmp_path / name, tiny_model, training_questions)[1:], "--steps", "120", *more]
+
+    with LocalCluster() as cluster:
+        cluster.start_head(cpus=1)
+        alone = cluster.start_job(*job("alone", "--workers.count", "1"))
+        assert alone.wait(280) == 0, alone.communicate()
+        several = ["--workers.count", "[1, 2]", "--workers.resize_seconds", "4", "--checkpoint.every_steps", "4"]
+        elastic = cluster.start_job(*job("elastic", *several))
+        wait_for_step(elastic, tmp_path / "elastic", 3)
+        node = cluster.add_node()
+        _wait_for_workers(elastic, tmp_path / "elastic", 2, steps=6)  # a checkpoint among them
+        node.kill()
+        _, errors = elastic.communicate(timeout=280)
+        assert elastic.returncode == 0, errors
     rows = logged(tmp_path / "elastic")
     assert {row["world_size"] for row in rows} == {1, 2}
     assert [row["step"] for row in rows] == list(range(1, 121))

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from jmed.configuration.schema import ModelConfig
 from jmed.data import catalogue
-from jmed.inference.encoding import encode_options, encode_prompt
+from jmed.inference.encoding import area, encode_options, encode_prompt
 from jmed.inference.engine import Engine
 from jmed.inference.request import Answer, Request
 from jmed.models.loading import load_model
@@ -120,6 +120,33 @@ def test_batched_texts_equal_single_ones(
     assert any(answer.response for answer in single)
     for size in BATCH_SIZES:
         assert in_batches(engines[kind], asked, size) == single
+
+
+@pytest.mark.parametrize("method", ["letters", "options", "generate"])
+def test_a_machine_with_little_memory_computes_a_batch_in_parts(
+    engines: dict[str, Engine], requests: dict[str, list[Request]], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget of its node's label: no pass is larger, and the answers are those of the whole batch."""
+    asked = requests[method][:12]
+    loaded = engines["plain"].loaded
+    longest = max(area(loaded.tokenizer, [request], loaded.max_length) for request in asked)
+    budget = 2 * longest
+    engine = Engine(loaded, batch_tokens=budget)
+    sizes: list[int] = []
+    original = Engine._run
+
+    def run(self: Engine, batch: Sequence[Request]) -> list[Answer]:
+        sizes.append(area(self.loaded.tokenizer, batch, self.loaded.max_length))
+        return original(self, batch)
+
+    whole = engines["plain"].answer(asked)
+    monkeypatch.setattr(Engine, "_run", run)
+    parts = engine.answer(asked)
+    assert len(sizes) > 1
+    assert max(sizes) <= budget
+    for one, other in zip(whole, parts, strict=True):
+        assert (one.item_id, one.response, one.error) == (other.item_id, other.response, other.error)
+        assert other.logprobs == pytest.approx(one.logprobs, abs=1e-4, rel=0)
 
 
 def test_adapter_and_quantisation_change_the_answers(
