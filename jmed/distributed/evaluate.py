@@ -77,11 +77,12 @@ def _ask(config: EvaluateConfig, source: ModelSource, plan: Plan, folder: Evalua
     folder.begin(config.as_given, {"model_folder": str(source.folder), "cluster": capacity.describe(workers)})
     file = folder.write_batches(plan, numbers)
     task = Task(
-        source, config.model, folder.work, folder.answers, folder.attempts, workers.count, workers.cpus, config.offline
-    )
+        source, config.model, folder.work, file, folder.answers, folder.attempts, workers.count, workers.cpus,
+        config.offline,
+    )  # fmt: skip
     with session.native_log(folder.work / "ray.log", leave=joined), on_sigterm(interrupt):
         heart.watch(workers.count, workers.reserved_cpus, workers.gpus)
-        for row in stream(file, task, workers):
+        for row in stream(numbers, task, workers):
             heart.show(progress.add(row["questions"], row["errors"]), last=progress.done == progress.total)
         heart.stage("scoring the answers")
     return missing

@@ -2,10 +2,10 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
@@ -13,11 +13,9 @@ from jmed.distributed.capacity import Workers
 from jmed.distributed.stop import Stop
 from jmed.distributed.worker import EvaluationWorker, Task
 
-READING_CPUS = 0.1  # the plan is read in a moment
 
-
-def stream(batches: Path, task: Task, workers: Workers) -> Iterator[dict[str, Any]]:
-    """Yields one row a batch when its answers are on disk.
+def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dict[str, Any]]:
+    """Put the batches with these numbers to the workers; yields one row a batch when its answers are on disk.
 
     Nodes may vanish ever so often, so Ray restarts workers without limit; what keeps killing them is found out by
     `evaluation.asking` and by the worker's own start, which end the job with a reason.
@@ -30,9 +28,10 @@ def stream(batches: Path, task: Task, workers: Workers) -> Iterator[dict[str, An
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     stop = Stop(task.work)
     stop.prepare()
-    # read_parquet makes one block of a small file, which would give one worker everything.
-    rows = ray.data.read_parquet(str(batches), num_cpus=READING_CPUS).repartition(target_num_rows_per_block=1)
-    answered = rows.map_batches(
+    # Ray hands out numbers, a block each; the workers read the requests. (read_parquet makes one block of a small file,
+    # and starts a dozen processes for it.)
+    blocks = [pa.table({"batch": [number], "row": [row]}) for row, number in enumerate(numbers)]
+    answered = ray.data.from_arrow(blocks).map_batches(
         EvaluationWorker,
         fn_constructor_args=(task,),
         batch_size=1,  # one of ours a call; with GPUs Ray insists on a number

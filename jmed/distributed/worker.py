@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 
 from jmed.configuration.schema import ModelConfig
@@ -35,6 +36,7 @@ class Task:
     source: ModelSource
     config: ModelConfig
     work: Path  # the run's `unfinished`
+    batches: Path  # the requests, a row group a batch
     answers: Path
     attempts: Attempts
     workers: int
@@ -64,6 +66,7 @@ class EvaluationWorker:
         except Exception as error:
             self.stop.report(error, KEPT)
             raise
+        self.batches = pq.ParquetFile(task.batches)
         self.metrics = EvaluationMetrics(task.source.name)
         self.note.say(READY)
         task.attempts.forget("start")  # loading works; whoever died at it was not ended by the model
@@ -88,28 +91,29 @@ class EvaluationWorker:
         return Engine(loaded, int(budget) if budget else None)
 
     def __call__(self, batches: pa.Table) -> dict[str, list[int]]:
-        rows = batches.to_pylist()
         self.note.say(ANSWERING)
         try:
-            return {
-                "batch": [row["batch"] for row in rows],
-                "questions": [len(row["requests"]) for row in rows],
-                "errors": [self._answer(row["batch"], row["requests"]) for row in rows],
-            }
+            done = [self._answer(row["batch"], self._read(row["row"])) for row in batches.to_pylist()]
+            return {"questions": [questions for questions, _ in done], "errors": [errors for _, errors in done]}
         except Exception as error:
             self.stop.report(error, KEPT)
             raise
         finally:
             self.note.say(READY)
 
-    def _answer(self, number: int, requests: list[dict[str, Any]]) -> int:
-        """Answer one batch and commit it; returns the number of questions that failed now."""
-        asked = [Request(**{**request, "continuations": tuple(request["continuations"])}) for request in requests]
+    def _read(self, row: int) -> list[Request]:
+        (batch,) = self.batches.read_row_group(row, columns=["requests"]).to_pylist()
+        return [
+            Request(**{**request, "continuations": tuple(request["continuations"])}) for request in batch["requests"]
+        ]
+
+    def _answer(self, number: int, asked: list[Request]) -> tuple[int, int]:
+        """Answer one batch and commit it; returns its number of questions, and how many failed now."""
         file = answer_file(self.task.answers, number)
         if is_answered(file, [request.item_id for request in asked]):
-            return 0
+            return len(asked), 0
         begun = time.perf_counter()
         answers = [vars(answer) for answer in self.asker.answer(number, asked)]
         persistently(lambda: write_table(answers, RAW_ANSWERS, file))
         self.metrics.answered(answers, time.perf_counter() - begun)
-        return sum(answer["error"] is not None for answer in answers)
+        return len(asked), sum(answer["error"] is not None for answer in answers)

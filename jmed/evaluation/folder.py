@@ -45,12 +45,12 @@ class EvaluationFolder(RunFolder):
         ]
 
     def write_batches(self, plan: Plan, numbers: list[int]) -> Path:
-        """The batches to ask, one row each, for the workers to read."""
+        """The batches to ask, one row and row group each, so that a worker reads just the one it was given."""
         self.answers.mkdir(parents=True, exist_ok=True)
         self.attempts.prepare()
         write_text(_digest(plan), self.work / PROMPTS)
         rows = [{"batch": n, "requests": [vars(item.request) for item in plan.batches[n]]} for n in numbers]
-        write_table(rows, BATCHES, self.work / "batches.parquet")
+        write_table(rows, BATCHES, self.work / "batches.parquet", group=1)
         return self.work / "batches.parquet"
 
     def read_answers(self, plan: Plan) -> dict[str, dict[str, Any]]:

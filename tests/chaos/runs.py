@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from tests.jobs.cluster import RAY, LocalCluster
 
-PATIENCE = 180  # seconds without progress; then the job hangs
+PATIENCE = 300  # seconds without progress; then the job hangs
 TIE = 1e-6  # largest difference of a trained weight
 
 

@@ -21,6 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from jmed.configuration.schema import EvaluateConfig, ModelConfig
 from jmed.evaluation.folder import EvaluationFolder, answer_file, is_answered
 from jmed.evaluation.marks import mark_item
@@ -71,7 +74,6 @@ def _config(data_root: str, method: str) -> EvaluateConfig:
 
 def _batch_sizes(plan: Plan) -> dict[str, float]:
     """Bytes a question of the batches as Arrow, as the workers' file, and of their answers' files."""
-    import pyarrow as pa
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -96,7 +98,6 @@ def _answer(item_id: str) -> dict[str, Any]:
 
 def _memory(data_root: str, tokenizer: Any) -> dict[str, float]:
     """Bytes a question that the driver holds: the plan, and at the end answers, marks and their table."""
-    import pyarrow as pa
 
     tracemalloc.start()
     plan = plan_evaluation(_config(data_root, "generate"), tokenizer, MAX_LENGTH)
@@ -236,10 +237,14 @@ def _processes(pids: list[int]) -> dict[str, float]:
 
 
 class _Nothing:
-    """A worker that answers at once."""
+    """A worker that reads its requests and answers at once."""
+
+    def __init__(self, file: str) -> None:
+        self.file = pq.ParquetFile(file)
 
     def __call__(self, batches: Any) -> dict[str, list[int]]:
-        return {"batch": batches["batch"].to_pylist(), "questions": [len(r) for r in batches["requests"]]}
+        (batch,) = self.file.read_row_group(batches["row"][0].as_py()).to_pylist()
+        return {"batch": [batch["batch"]], "questions": [len(batch["requests"])]}
 
 
 def _stream(size: int) -> dict[str, float]:
@@ -253,10 +258,10 @@ def _stream(size: int) -> dict[str, float]:
     rows = [{"batch": n, "requests": [request] * ROWS} for n in range(STREAMED)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "batches.parquet"
-        write_table(rows, BATCHES, file)
-        batches = ray.data.read_parquet(str(file), num_cpus=0.1).repartition(target_num_rows_per_block=1)
-        answered = batches.map_batches(
-            _Nothing, batch_size=None, batch_format="pyarrow", num_cpus=1,
+        write_table(rows, BATCHES, file, group=1)
+        blocks = [pa.table({"batch": [n], "row": [n]}) for n in range(STREAMED)]
+        answered = ray.data.from_arrow(blocks).map_batches(
+            _Nothing, fn_constructor_args=(str(file),), batch_size=1, batch_format="pyarrow", num_cpus=1,
             compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
         )  # fmt: skip
         begun = time.perf_counter()
