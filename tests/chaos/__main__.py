@@ -17,13 +17,13 @@ from tests.jobs.models import build_tiny, training_lines
 
 WANTED = {
     "evaluate": {
-        "worker killed": 30, "worker stands still": 8, "driver killed": 8, "driver asked to stop": 4, "node lost": 6,
-        "node preempted with notice": 2, "head lost": 2, "second job on the folder": 3, "disk full": 3,
-        "disk does not answer": 4,
+        "worker killed": 44, "worker stands still": 8, "driver killed": 6, "driver asked to stop": 3, "node lost": 3,
+        "node preempted with notice": 1, "head lost": 1, "second job on the folder": 2, "disk full": 2,
+        "disk does not answer": 3,
     },
     "finetune": {
-        "worker killed": 15, "worker stands still": 4, "driver killed": 6, "driver asked to stop": 3, "node lost": 4,
-        "node preempted with notice": 2, "head lost": 1, "second job on the folder": 1, "disk full": 2,
+        "worker killed": 16, "worker stands still": 4, "driver killed": 4, "driver asked to stop": 2, "node lost": 1,
+        "node preempted with notice": 1, "head lost": 1, "second job on the folder": 1, "disk full": 1,
         "disk does not answer": 2,
     },
 }  # fmt: skip

@@ -12,7 +12,7 @@ from tests.chaos.faults import DRIVER, EVERY, MOUNT, SUBMITTED
 from tests.chaos.runs import Difference, Run, compare, soon
 from tests.jobs.cluster import LocalCluster
 
-PER_RUN = 5  # faults a run; more would only lengthen it
+PER_RUN = 8  # faults a run; more would only lengthen it
 
 
 @dataclass(frozen=True)

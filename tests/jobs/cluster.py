@@ -8,11 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 
@@ -20,14 +18,13 @@ from tests.conftest import ROOT
 
 RAY = str(Path(sys.executable).with_name("ray"))
 OBJECT_STORE = 100 * 1024**2  # bytes a node; prompts and short answers
-START_SECONDS = 90
+TRIES = 3
 # A node that is lost is noticed after some seconds, instead of about a minute.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000", "RAY_health_check_failure_threshold": "3",
 }  # fmt: skip
 Process = subprocess.Popen[bytes]
-Ids = TypeVar("Ids", set[str], list[str])
 
 
 def free_port() -> int:
@@ -101,27 +98,34 @@ class LocalCluster:
 
     def start_head(self, cpus: int = 1) -> Node:
         """A head, or a new one at the same address after the last was killed."""
-        process = self._start(
-            cpus, "--head", "--port", str(self.port), "--dashboard-host", "127.0.0.1", "--dashboard-port",
+        self.head = self._start(
+            cpus, set(), "--head", "--port", str(self.port), "--dashboard-host", "127.0.0.1", "--dashboard-port",
             str(self.dashboard_port), "--temp-dir", str(self.folder), "--include-dashboard", "true",
             "--ray-client-server-port", str(free_port()),
         )  # fmt: skip
-        self.head = Node(process, self._wait(self.alive).pop())
         return self.head
 
     def add_node(self, cpus: int = 1, labels: str | None = None, gpus: int = 0, **environment: str) -> Node:
         """Wait for it: two that start at once on one machine take each other's registration (Ray 2.60)."""
         more = [*(["--labels", labels] if labels else []), *(["--num-gpus", str(gpus)] if gpus else [])]
-        before = set(self.alive())
-        process = self._start(cpus, "--address", self.address, *more, environment=environment)
-        new = self._wait(lambda: set(self.alive()) - before)
-        self.nodes.append(Node(process, new.pop()))
+        there = set(self.alive())
+        self.nodes.append(self._start(cpus, there, "--address", self.address, *more, environment=environment))
         return self.nodes[-1]
 
-    def _start(self, cpus: int, *arguments: str, environment: dict[str, str] | None = None) -> Process:
+    def _start(self, cpus: int, there: set[str], *arguments: str, environment: dict[str, str] | None = None) -> Node:
+        """Start a node that is not among `there`; again if Ray gives up, as it does after 30 s on a busy machine."""
+        for _ in range(TRIES):
+            process = self._spawn(cpus, *arguments, environment=environment)
+            while process.poll() is None:
+                if new := set(self.alive()) - there:
+                    return Node(process, new.pop())
+                time.sleep(0.2)
+        raise AssertionError(f"the node does not come: {self._logs()}")
+
+    def _spawn(self, cpus: int, *arguments: str, environment: dict[str, str] | None) -> Process:
         ports = ["--dashboard-agent-listen-port", "--metrics-export-port", "--runtime-env-agent-port"]
         log = (self.folder / f"start-{time.monotonic_ns()}.log").open("wb")
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [
                 RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", str(cpus),
                 "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats", "--min-worker-port", "0",
@@ -129,7 +133,6 @@ class LocalCluster:
             ],
             stdout=log, stderr=log, env={**self.environment, **(environment or {})}, start_new_session=True,
         )  # fmt: skip
-        return process
 
     def alive(self) -> list[str]:
         """Ids of the nodes that Ray counts as alive; none if nobody answers."""
@@ -138,13 +141,6 @@ class LocalCluster:
             env=self.environment, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         return done.stdout.split() if done.returncode == 0 else []
-
-    def _wait(self, look: Callable[[], Ids]) -> Ids:
-        deadline = time.monotonic() + START_SECONDS
-        while not (found := look()):
-            assert time.monotonic() < deadline, f"the node does not come: {self._logs()}"
-            time.sleep(0.2)
-        return found
 
     def _logs(self) -> str:
         return "\n".join(file.read_text(errors="replace")[-2000:] for file in self.folder.glob("start-*.log"))
