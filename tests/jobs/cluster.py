@@ -19,6 +19,7 @@ from tests.conftest import ROOT
 RAY = str(Path(sys.executable).with_name("ray"))
 OBJECT_STORE = 100 * 1024**2  # bytes a node; prompts and short answers
 TRIES = 3
+STARTED = "Ray runtime started"  # says `ray start`
 # A node that is lost is noticed after some seconds, instead of about a minute.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
@@ -115,23 +116,24 @@ class LocalCluster:
     def _start(self, cpus: int, there: set[str], *arguments: str, environment: dict[str, str] | None = None) -> Node:
         """Start a node that is not among `there`; again if Ray gives up, as it does after 30 s on a busy machine."""
         for _ in range(TRIES):
-            process = self._spawn(cpus, *arguments, environment=environment)
+            log = self.folder / f"start-{time.monotonic_ns()}.log"
+            process = self._spawn(log, cpus, *arguments, environment=environment)
             while process.poll() is None:
-                if new := set(self.alive()) - there:
+                if STARTED in log.read_text(errors="replace") and (new := set(self.alive()) - there):
                     return Node(process, new.pop())
                 time.sleep(0.2)
         raise AssertionError(f"the node does not come: {self._logs()}")
 
-    def _spawn(self, cpus: int, *arguments: str, environment: dict[str, str] | None) -> Process:
+    def _spawn(self, log: Path, cpus: int, *arguments: str, environment: dict[str, str] | None) -> Process:
         ports = ["--dashboard-agent-listen-port", "--metrics-export-port", "--runtime-env-agent-port"]
-        log = (self.folder / f"start-{time.monotonic_ns()}.log").open("wb")
+        stream = log.open("wb")
         return subprocess.Popen(
             [
                 RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", str(cpus),
                 "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats", "--min-worker-port", "0",
                 "--max-worker-port", "0", *(part for port in ports for part in (port, str(free_port()))), *arguments,
             ],
-            stdout=log, stderr=log, env={**self.environment, **(environment or {})}, start_new_session=True,
+            stdout=stream, stderr=stream, env={**self.environment, **(environment or {})}, start_new_session=True,
         )  # fmt: skip
 
     def alive(self) -> list[str]:
