@@ -1,0 +1,88 @@
+"""What the figures of a transfer support, in one sentence; what they do not support is called undecided."""
+
+from typing import Literal
+
+from jmed.statistics.transfer import Gain, Transfer
+
+Language = Literal["ja", "en"]
+
+NAMES = {"en": {"ja": "Japanese", "en": "English"}, "ja": {"ja": "日本語", "en": "英語"}}
+
+_ENGLISH = {
+    (1, 1): "{adapted} is better than {base} in both {source} ({s}) and {target} ({t})",
+    (1, 0): "{adapted} is better than {base} in {source} ({s}); whether in {target} is undecided ({t})",
+    (1, -1): "{adapted} is better than {base} in {source} ({s}) and worse in {target} ({t})",
+    (0, 1): "{adapted} is better than {base} in {target} ({t}); whether in {source} is undecided ({s})",
+    (0, 0): "Undecided: neither in {source} ({s}) nor in {target} ({t}) can {adapted} be told from {base}",
+    (0, -1): "{adapted} is worse than {base} in {target} ({t}); whether in {source} is undecided ({s})",
+    (-1, 1): "{adapted} is worse than {base} in {source} ({s}) and better in {target} ({t})",
+    (-1, 0): "{adapted} is worse than {base} in {source} ({s}); whether in {target} is undecided ({t})",
+    (-1, -1): "{adapted} is worse than {base} in both {source} ({s}) and {target} ({t})",
+}
+_JAPANESE = {
+    (1, 1): "{adapted}は{base}より{source}（{s}）でも{target}（{t}）でも正答率が高い",
+    (1, 0): "{adapted}は{base}より{source}で正答率が高い（{s}）が、{target}で差があるかどうかは判断できない（{t}）",
+    (1, -1): "{adapted}は{base}より{source}で正答率が高く（{s}）、{target}では低い（{t}）",
+    (0, 1): "{adapted}は{base}より{target}で正答率が高い（{t}）が、{source}で差があるかどうかは判断できない（{s}）",
+    (0, 0): "判断できない：{source}（{s}）でも{target}（{t}）でも{adapted}と{base}の差は認められない",
+    (0, -1): "{adapted}は{base}より{target}で正答率が低い（{t}）が、{source}で差があるかどうかは判断できない（{s}）",
+    (-1, 1): "{adapted}は{base}より{source}で正答率が低く（{s}）、{target}では高い（{t}）",
+    (-1, 0): "{adapted}は{base}より{source}で正答率が低い（{s}）が、{target}で差があるかどうかは判断できない（{t}）",
+    (-1, -1): "{adapted}は{base}より{source}（{s}）でも{target}（{t}）でも正答率が低い",
+}
+_GAPS = {
+    "en": {
+        1: ", and {source} came out better than {target} by {gap}",
+        0: ", and which of the two languages came out better is undecided ({gap})",
+        -1: ", and {target} came out better than {source} by {gap}",
+    },
+    "ja": {
+        1: "、{source}の変化は{target}の変化を上回る（{gap}）",
+        0: "、変化がどちらの言語で大きいかは判断できない（{gap}）",
+        -1: "、{target}の変化は{source}の変化を上回る（{gap}）",
+    },
+}
+
+
+def transfer_sentence(found: Transfer, source: str, target: str, language: Language, base: str, adapted: str) -> str:
+    """One sentence in English or Japanese about the models `base` and `adapted`; `source`, `target`: "ja", "en".
+
+    Each "better" or "worse" needs a 95 % interval without 0; the last clause, the same of the gains' difference.
+    """
+    templates = _ENGLISH if language == "en" else _JAPANESE
+    signs = found.source.sign, found.target.sign
+    text = templates[signs] + (_GAPS[language][found.gap_sign] if _says_more(signs, found.gap_sign) else "")
+    end = "." if language == "en" else "。"
+    return end.join((text, "")).format(
+        source=NAMES[language][source],
+        target=NAMES[language][target],
+        s=_gain(found.source, language),
+        t=_gain(found.target, language),
+        gap=_gap(found, language),
+        base=base,
+        adapted=adapted,
+    )
+
+
+def _says_more(signs: tuple[int, int], gap: int) -> bool:
+    """Whether the gains' difference adds to what is said: both moved the same way, or one of them is open."""
+    return signs[0] == signs[1] != 0 or (gap != 0 and signs[0] * signs[1] == 0)
+
+
+def _gap(found: Transfer, language: Language) -> str:
+    """The difference of the gains, seen from the language that came out better."""
+    if found.gap_sign < 0:
+        return _points(-found.gap, -found.gap_high, -found.gap_low, language)
+    return _points(found.gap, found.gap_low, found.gap_high, language)
+
+
+def _gain(one: Gain, language: Language) -> str:
+    return _points(one.difference, one.low, one.high, language)
+
+
+def _points(value: float, low: float, high: float, language: Language) -> str:
+    """`+4.2 points, 95 % interval +1.0 to +7.4`."""
+    middle, left, right = (f"{100 * number:+.1f}" for number in (value, low, high))
+    if language == "ja":
+        return f"{middle}ポイント、95%信頼区間 {left}〜{right}"
+    return f"{middle} points, 95 % interval {left} to {right}"
