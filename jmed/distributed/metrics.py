@@ -12,8 +12,7 @@ from typing import Any
 from ray.util.metrics import Counter, Gauge, Histogram
 
 TAGS = ("job", "model", "worker")
-BATCH_SECONDS = [0.1, 0.3, 1, 3, 10, 30, 100, 300]  # upper bounds of the histogram's buckets
-STEP_SECONDS = [0.1, 0.3, 1, 3, 10, 30, 100, 300]
+SECONDS = [0.1, 0.3, 1, 3, 10, 30, 100, 300]  # upper bounds of a histogram's buckets
 SAMPLE_SECONDS = 5.0  # between two looks at a training worker's GPU; Ray reports every 10
 
 
@@ -42,7 +41,7 @@ class EvaluationMetrics:
         self.errors = make.counter("jmed_errors", "Questions whose answer is an error")
         self.tokens_in = make.counter("jmed_tokens_in", "Tokens of the prompts")
         self.tokens_out = make.counter("jmed_tokens_out", "Tokens generated")
-        self.seconds = make.histogram("jmed_batch_seconds", "Time to answer a batch", BATCH_SECONDS)
+        self.seconds = make.histogram("jmed_batch_seconds", "Time to answer a batch", SECONDS)
         self.memory = GpuMemory("evaluate", model)
 
     def answered(self, answers: Sequence[dict[str, Any]], seconds: float) -> None:
@@ -64,7 +63,7 @@ class TrainingMetrics:
         self.tokens = make.counter("jmed_trained_tokens", "Tokens of those steps")
         self.loss = make.gauge("jmed_loss", "Loss of the last step")
         self.step = make.gauge("jmed_step", "Number of the last step")
-        self.seconds = make.histogram("jmed_step_seconds", "Time of a step", STEP_SECONDS)
+        self.seconds = make.histogram("jmed_step_seconds", "Time of a step", SECONDS)
         self.last: int | None = None
 
     def update(self, rows: Sequence[dict[str, Any]]) -> None:

@@ -73,9 +73,7 @@ def brier(probabilities: Sequence[ArrayLike], gold: Sequence[int]) -> float:
 
 def reliability(confidence: ArrayLike, hit: ArrayLike, binning: Binning = "mass", bins: int = BINS) -> list[Bin]:
     """The reliability curve, least sure first; empty bins are left out. Equal confidences share a bin."""
-    sure, right = np.asarray(confidence, dtype=float), np.asarray(hit, dtype=bool)
-    if sure.shape != right.shape or not sure.size:
-        raise ValueError(f"expected one mark a confidence; found {sure.shape} and {right.shape}")
+    sure, right = _marked(confidence, hit)
     if binning == "width":
         edges = np.linspace(0, 1, bins + 1)[1:-1]
     else:
@@ -90,6 +88,14 @@ def reliability(confidence: ArrayLike, hit: ArrayLike, binning: Binning = "mass"
     return points
 
 
+def _marked(confidence: ArrayLike, hit: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool]]:
+    """Confidences and marks of the same questions, at least one."""
+    sure, right = np.asarray(confidence, dtype=float), np.asarray(hit, dtype=bool)
+    if sure.shape != right.shape or not sure.size:
+        raise ValueError(f"expected one mark a confidence; found {sure.shape} and {right.shape}")
+    return sure, right
+
+
 def calibration_error(curve: Sequence[Bin]) -> float:
     """Expected calibration error: how far confidence and accuracy lie apart, over the bins, by their questions."""
     n = sum(point.n for point in curve)
@@ -98,9 +104,7 @@ def calibration_error(curve: Sequence[Bin]) -> float:
 
 def risk_coverage(confidence: ArrayLike, hit: ArrayLike) -> RiskCoverage:
     """Accuracy against coverage when the model may abstain from what it is least sure of."""
-    sure, right = np.asarray(confidence, dtype=float), np.asarray(hit, dtype=bool)
-    if sure.shape != right.shape or not sure.size:
-        raise ValueError(f"expected one mark a confidence; found {sure.shape} and {right.shape}")
+    sure, right = _marked(confidence, hit)
     _, index, sizes = np.unique(-sure, return_inverse=True, return_counts=True)  # surest first
     wrong = np.bincount(index, weights=~right)
     answered, errors = np.cumsum(sizes), np.cumsum(wrong)

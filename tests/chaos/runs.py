@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from safetensors.torch import load_file
 
 from tests.jobs.cluster import RAY, LocalCluster
+from tests.jobs.test_finetune import logged
 
 PATIENCE = 300  # seconds without progress; then the job hangs
 TIE = 1e-6  # largest difference of a trained weight
@@ -124,7 +125,7 @@ def compare(reference: Path, run: Path) -> None:
     gap = max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0])
     if weights[0].keys() != weights[1].keys() or gap > TIE:
         raise Difference(f"{run}: weights differ by {gap:.1e}")
-    expected, rows = (_log(folder) for folder in (reference, run))
+    expected, rows = (logged(folder) for folder in (reference, run))
     if [row["step"] for row in rows] != [row["step"] for row in expected]:
         raise Difference(f"{run}: steps are missing or stand there twice")
     if any(abs(a["loss"] - b["loss"]) > TIE * abs(a["loss"]) for a, b in zip(expected, rows, strict=True)):
@@ -135,10 +136,6 @@ def compare(reference: Path, run: Path) -> None:
 
 def _scores(folder: Path) -> Any:
     return json.loads((folder / "results.json").read_text("utf-8"))["scores"]
-
-
-def _log(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "train_log.jsonl").read_text("utf-8").splitlines()]
 
 
 def pause(process: psutil.Process, seconds: float) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.jobs.cluster import RAY, LocalCluster
-from tests.jobs.test_finetune import wait_for_step
+from tests.jobs.test_finetune import logged, wait_for_step
 
 
 def evaluation(model: Path, output_dir: str, *more: str) -> list[str]:
@@ -79,8 +79,7 @@ def test_a_job_that_is_stopped_leaves_a_checkpoint_and_goes_on(
     job = cluster.start_job(*training(tiny_model, training_questions, tmp_path / "run", *steps))
     _, errors = job.communicate(timeout=200)
     assert job.returncode == 0, errors
-    rows = [json.loads(line) for line in (tmp_path / "run" / "train_log.jsonl").read_text("utf-8").splitlines()]
-    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert [row["step"] for row in logged(tmp_path / "run")] == list(range(1, 41))
 
 
 def test_an_evaluation_that_is_stopped_says_so(tmp_path: Path, cluster: LocalCluster, tiny_model: Path) -> None:
