@@ -1,11 +1,23 @@
 """What all tests share: the real benchmark files and tokenizer, which lie beside the project and never in it."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What a job that runs inside a test's process sets (offline: proxies that are not there) ends with the test."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def _shared(part: str) -> Path:
