@@ -13,6 +13,7 @@ from ray.autoscaler.sdk import request_resources
 
 from jmed.configuration.finetune import FinetuneWorkers
 from jmed.configuration.schema import WorkersConfig, WorkerSize
+from jmed.distributed.fitting import fitting
 from jmed.distributed.progress import LOG_SECONDS
 from jmed.errors import UserError
 
@@ -91,7 +92,7 @@ def _plan(config: WorkersConfig, batches: int, model_bytes: int) -> Workers:
     gpus = (1.0 if gpus_there else 0.0) if config.gpus == "auto" else config.gpus
     if gpus > 1 and gpus != int(gpus):
         raise UserError(f"workers.gpus: found {gpus:g}; expected a whole number, or a share of one GPU below 1")
-    possible = sum(_fitting(node, config.cpus, gpus) for node in nodes)
+    possible = sum(int(fitting(node, config.cpus, gpus)) for node in nodes)
     if config.count == "auto":
         if not gpus and model_bytes:
             memory = sum(node.get("memory", 0.0) for node in nodes)
@@ -127,16 +128,6 @@ def reserved_cpus(cpus: int, count: int, nodes: Sequence[float]) -> float:
     if count * cpus < sum(int(node) for node in nodes):
         return float(cpus)
     return min(float(cpus), int(100 * max(max(nodes) - 1, 0) / count) / 100)
-
-
-def _fitting(node: dict[str, float], cpus: int, gpus: float) -> int:
-    """Workers that fit on a node."""
-    by_cpus = int(node.get("CPU", 0.0) // cpus)
-    there = node.get("GPU", 0.0)
-    if not gpus:
-        return by_cpus
-    by_gpus = int(there // gpus) if gpus >= 1 else int(there) * int(1 / gpus + 1e-9)
-    return min(by_cpus, by_gpus)
 
 
 def describe(workers: Workers) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jmed.distributed.fitting import fitting
 from jmed.distributed.notes import Note, clear_notes, read_notes
 from jmed.runs.files import write_text
 
@@ -112,14 +113,7 @@ class Need:
 
     def room(self, machines: list[Machine]) -> int:
         """Workers that these machines have room for, if nobody else were there; at most `count`."""
-        return min(self.count, sum(self._on(machine.resources) for machine in machines))
-
-    def _on(self, there: dict[str, float]) -> int:
-        shares = [self._share(there.get("CPU", 0.0), self.cpus), self._share(there.get("GPU", 0.0), self.gpus)]
-        return int(min([float(self.count), *shares]))
-
-    def _share(self, there: float, each: float) -> float:
-        return (there + 1e-6) // each if each else float(self.count)
+        return int(min(self.count, sum(fitting(machine.resources, self.cpus, self.gpus) for machine in machines)))
 
 
 class RayWatch(Watcher):

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jmed.errors import UserError
+from jmed.runs.again import again
 
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOENT)  # of network file systems
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
@@ -43,14 +43,7 @@ def full_disk(error: OSError, kept: str) -> UserError | None:
 
 def persistently(write: Callable[[], None]) -> None:
     """Write again after an error of a storage path that may pass by; a disk that is full stays so."""
-    for pause in PAUSES:
-        try:
-            return write()
-        except OSError as error:
-            if error.errno not in PASSING:
-                raise
-        time.sleep(pause)
-    write()
+    again(write, PAUSES, lambda error: isinstance(error, OSError) and error.errno in PASSING)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from jmed.errors import UserError
+from jmed.runs.again import again
 from jmed.runs.files import whole
 from jmed.storage.address import parse_url
 from jmed.storage.names import copy_of, keep
@@ -150,13 +151,10 @@ def _copy(remote: Remote, meter: "_Meter", file: Path, entry: Entry) -> None:
                 stream.write(block)
                 meter.add(len(block))
 
-    for pause in (*PAUSES, None):
-        try:
-            return once()
-        except Trouble as error:
-            if pause is None or meter.stopped:
-                raise remote.failed(remote.address.below(entry.name), str(error)) from None
-            time.sleep(pause)
+    try:
+        again(once, PAUSES, lambda error: isinstance(error, Trouble) and not meter.stopped)
+    except Trouble as error:
+        raise remote.failed(remote.address.below(entry.name), str(error)) from None
 
 
 class _Meter:

@@ -1,7 +1,6 @@
 """Reading object storage through pyarrow: what lies there, in which state, and its bytes."""
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 from pyarrow import fs
 
 from jmed.errors import UserError
+from jmed.runs.again import again
 from jmed.storage.address import Address, safe_path, without_secrets
 
 PARALLEL = 8  # files at a time
@@ -115,18 +115,12 @@ class Remote:
 
     def tried(self, place: Address, ask: Callable[[], Value]) -> Value:
         """A request, some times if need be; UserError with address and reason."""
-        for pause in (*PAUSES, None):
-            try:
-                return ask()
-            except FileNotFoundError:
-                raise UserError(
-                    f"{self.key}: there is no object {place.url}{self.where}; check bucket and path"
-                ) from None
-            except (OSError, Trouble) as error:
-                if pause is None or any(word in str(error) for word in _FINAL):
-                    raise self.failed(place, _first_line(error)) from None
-                time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            return again(ask, PAUSES, _may_pass)
+        except FileNotFoundError:
+            raise UserError(f"{self.key}: there is no object {place.url}{self.where}; check bucket and path") from None
+        except (OSError, Trouble) as error:
+            raise self.failed(place, _first_line(error)) from None
 
     def failed(self, place: Address, why: str) -> UserError:
         return UserError(
@@ -165,6 +159,12 @@ def _file_system(address: Address, endpoint: str) -> Any:
         request_timeout=SILENT_SECONDS,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=3),
     )
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, FileNotFoundError) or any(word in str(error) for word in _FINAL):
+        return False
+    return isinstance(error, OSError | Trouble)
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +28,17 @@ QUICK = {
 Process = subprocess.Popen[bytes]
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ones."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @dataclass
@@ -131,7 +138,7 @@ class LocalCluster:
             [
                 RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", str(cpus),
                 "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats", "--min-worker-port", "0",
-                "--max-worker-port", "0", *(part for port in ports for part in (port, str(free_port()))), *arguments,
+                "--max-worker-port", "0", *(f"{port}={number}" for port, number in zip(ports, free_ports(3), strict=True)), *arguments,
             ],
             stdout=stream, stderr=stream, env={**self.environment, **(environment or {})}, start_new_session=True,
         )  # fmt: skip

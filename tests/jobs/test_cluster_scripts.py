@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.jobs.cluster import free_ports
 
 ON_PREMISE = ROOT / "cluster/on-premise"
 WAIT = 40  # seconds; a node takes about four to start
@@ -88,16 +89,6 @@ class TwoNodes:
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 def until(condition: Callable[[], Any], what: Callable[[], str]) -> Any:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jmed.distributed.capacity import _fitting, reserved_cpus
+from jmed.distributed.capacity import reserved_cpus
+from jmed.distributed.fitting import fitting
 
 
 @given(nodes=st.lists(st.integers(1, 64), min_size=1, max_size=8), cpus=st.integers(1, 8), data=st.data())
@@ -33,7 +34,9 @@ def test_whatever_way_workers_are_placed_one_cpu_is_left(nodes: list[int], cpus:
         ({"CPU": 32.0, "GPU": 1.0}, 1, 0.1, 10),
         ({"CPU": 8.0, "GPU": 3.0}, 1, 2.0, 1),
         ({"GPU": 2.0}, 1, 1.0, 0),
+        ({"CPU": 8.0, "GPU": 2.0}, 1, 0.4, 4),
+        ({"CPU": 0.99}, 0.33, 0.0, 3),
     ],
 )
-def test_workers_that_fit_on_a_node(node: dict[str, float], cpus: int, gpus: float, workers: int) -> None:
-    assert _fitting(node, cpus, gpus) == workers
+def test_workers_that_fit_on_a_node(node: dict[str, float], cpus: float, gpus: float, workers: int) -> None:
+    assert fitting(node, cpus, gpus) == workers

@@ -251,12 +251,11 @@ def test_exams_between_steps_see_the_weights_of_their_moment(plain: dict[str, An
 def test_the_exported_model_loads_in_plain_transformers(output: Path, way: str) -> None:
     from transformers import AutoModelForCausalLM
 
-    folder = output / way / "model"
+    whole, folder = found(output, way)["whole"], output / way / "model"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
     assert model.dtype == dtype({**WAYS, **SIXTEEN}[way])
     assert {"config.json", "generation_config.json", "model.safetensors"} <= {path.name for path in folder.iterdir()}
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
-    whole = found(output, way)["whole"]
     assert distance(whole["weights"], dict(model.state_dict())) == 0
     with torch.inference_mode():
         logits = model(input_ids=torch.arange(3, 15)[None], use_cache=False).logits.float()
