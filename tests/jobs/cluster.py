@@ -132,13 +132,14 @@ class LocalCluster:
         raise AssertionError(f"the node does not come: {self._logs()}")
 
     def _spawn(self, log: Path, cpus: int, *arguments: str, environment: dict[str, str] | None) -> Process:
-        ports = ["--dashboard-agent-listen-port", "--metrics-export-port", "--runtime-env-agent-port"]
+        names = ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
+        ports = [f"--{name}={port}" for name, port in zip(names, free_ports(len(names)), strict=True)]
         stream = log.open("wb")
         return subprocess.Popen(
             [
                 RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", str(cpus),
                 "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats", "--min-worker-port", "0",
-                "--max-worker-port", "0", *(f"{port}={number}" for port, number in zip(ports, free_ports(3), strict=True)), *arguments,
+                "--max-worker-port", "0", *ports, *arguments,
             ],
             stdout=stream, stderr=stream, env={**self.environment, **(environment or {})}, start_new_session=True,
         )  # fmt: skip
