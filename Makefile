@@ -21,7 +21,8 @@ demo: $(VENV)/.installed  ## teach a tiny model in three stages and examine each
 	$(BIN)/python -m jmed.report runs/demo/exam-base runs/demo/exam-pretrain runs/demo/exam-instruct
 
 test: lint  ## lint, types and all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest tests/jobs
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)

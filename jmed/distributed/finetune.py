@@ -55,12 +55,13 @@ def finetune(config: FinetuneConfig) -> None:
 
 
 def _train(config: FinetuneConfig, source: ModelSource, folder: RunFolder, result: str, heart: Heartbeat) -> None:
+    heart.stage("reading and checking the data")
+    prepared = _prepare(config, source, folder.work)
+    # Here, since Ray Train takes seconds to import, and most mistakes are in the data.
     from jmed.distributed import capacity, session
     from jmed.distributed.preflight import preflight
     from jmed.distributed.trainer import fit
 
-    heart.stage("reading and checking the data")
-    prepared = _prepare(config, source, folder.work)
     heart.stage("joining Ray")
     joined = session.connect()
     with session.native_log(folder.work / "ray.log", leave=joined):
