@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FOLDER = "workers"
-# A worker of an evaluation loads, is ready, answers a batch, is ready again; that of a training only says it started.
-LOADING, READY, ANSWERING, STARTED = "loading", "ready", "answering", "started"
+# A worker of an evaluation loads, is ready, answers a batch, is ready again; that of a training says that it started,
+# and before each batch of an exam that it sits one.
+LOADING, READY, ANSWERING, STARTED, EXAMINING = "loading", "ready", "answering", "started", "examining"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Notepad:
 
     def say(self, state: str) -> None:
         """Not synced and not whole: it is worth nothing after a crash, and a reader takes half a note for none."""
-        self.batches += state == ANSWERING
+        self.batches += state in (ANSWERING, EXAMINING)
         note = Note(state, socket.gethostname(), self.node, self.batches)
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(exist_ok=True)

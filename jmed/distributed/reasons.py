@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from jmed.distributed.notes import ANSWERING, LOADING, STARTED, Note
+from jmed.distributed.notes import ANSWERING, EXAMINING, LOADING, STARTED, Note
 from jmed.distributed.progress import clock
 from jmed.distributed.surroundings import FolderWatch, Machine, Need, RayWatch
 
@@ -19,7 +19,10 @@ def reasons(now: float, moved: float, stage: str, folder: FolderWatch, cluster: 
     found += _machines(now, cluster)
     notes, loading = seen(folder, cluster, moved)
     silent = [note for name, note in notes.items() if now - folder.changed.get(name, now) >= (now - moved) / 2]
-    return "; ".join([*found, _workers(cluster, len(notes), loading, silent) or stage])
+    sitting = [
+        note for name, note in notes.items() if note.state == EXAMINING and folder.changed.get(name, 0.0) > moved
+    ]
+    return "; ".join([*found, _workers(cluster, len(notes), loading, sitting, silent) or stage])
 
 
 def seen(folder: FolderWatch, cluster: RayWatch, moved: float) -> tuple[dict[str, Note], list[Note]]:
@@ -54,7 +57,7 @@ def _sum(machines: list[Machine], kind: str) -> float:
     return sum(machine.resources.get(kind, 0.0) for machine in machines)
 
 
-def _workers(cluster: RayWatch, up: int, loading: list[Note], silent: list[Note]) -> str | None:
+def _workers(cluster: RayWatch, up: int, loading: list[Note], sitting: list[Note], silent: list[Note]) -> str | None:
     need = cluster.need
     up = min(need.count, up)
     if not up:
@@ -64,7 +67,10 @@ def _workers(cluster: RayWatch, up: int, loading: list[Note], silent: list[Note]
     if up < need.count or loading:
         at = f", {len(loading)} of them loading the model ({named(one.host for one in loading)})" if loading else ""
         said.append(f"{up} of {need.count} workers {_are(up)} up{at}")
-    busy = [note for note in silent if note.state == ANSWERING] or ([] if said else silent)
+    if sitting:
+        begun = sum(note.batches for note in sitting)
+        said.append(f"{len(sitting)} of {need.count} workers {_sit(len(sitting))} the exam ({begun} batches begun)")
+    busy = [note for note in silent if note.state in (ANSWERING, EXAMINING)] or ([] if said else silent)
     if busy:
         said.append(f"no word from {len(busy)} of {need.count} workers ({named(one.host for one in busy)})")
     return "; ".join(said) or None
@@ -79,6 +85,10 @@ def named(names: Iterable[str]) -> str:
     counted = sorted(Counter(names).items())
     shown = [name if count == 1 else f"{name} {count} times" for name, count in counted[:SHOWN]]
     return ", ".join([*shown, *([f"{len(counted) - SHOWN} more"] if len(counted) > SHOWN else [])])
+
+
+def _sit(count: int) -> str:
+    return "sits" if count == 1 else "sit"
 
 
 def _are(count: int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jmed.distributed.stop import Stop
@@ -21,26 +22,27 @@ def work(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from jmed.distributed.metrics import GpuMemory
-    from jmed.distributed.notes import STARTED, worker_notepad
+    from jmed.distributed.notes import EXAMINING, STARTED, worker_notepad
     from jmed.models.quiet import quiet_libraries
 
     job = pickle.loads(settings["job"])
     torch.set_num_threads(settings["threads"])
     quiet_libraries()
-    worker_notepad(job.work, f"rank-{get_context().get_world_rank()}").say(STARTED)
+    note = worker_notepad(job.work, f"rank-{get_context().get_world_rank()}")
+    note.say(STARTED)
     GpuMemory("finetune", job.source.name).sample_on()
     stop = Stop(job.work)
     if stop.said() is None:
-        _teach(job, get_device(), stop)
+        _teach(job, get_device(), stop, lambda: note.say(EXAMINING))
 
 
-def _teach(job: "Job", device: Any, stop: Stop) -> None:
+def _teach(job: "Job", device: Any, stop: Stop, examining: Callable[[], None]) -> None:
     """Ray starts workers again after any error; a reason that would only repeat itself makes the new ones end."""
     from jmed.training.notice import Stopped
     from jmed.training.run import teach
 
     try:
-        teach(job, device, _leaving)
+        teach(job, device, _leaving, examining)
     except Stopped as stopped:
         stop.say(str(stopped), mendable=False)
         raise

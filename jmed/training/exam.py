@@ -1,5 +1,6 @@
 """The exam in the loop: the model that learns sits dev benchmarks, asked and marked as the evaluation job does."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,8 +33,11 @@ def plan_exam(config: FinetuneConfig, tokenizer: Any, max_length: int) -> Plan |
 class Exam:
     """A planned exam and the model that sits it."""
 
-    def __init__(self, plan: Plan, loaded: LoadedModel, backend: Backend) -> None:
-        self.plan, self.loaded, self.backend = plan, loaded, backend
+    def __init__(
+        self, plan: Plan, loaded: LoadedModel, backend: Backend, examining: Callable[[], None] = lambda: None
+    ) -> None:
+        """`examining` is called before each batch of this worker's."""
+        self.plan, self.loaded, self.backend, self.examining = plan, loaded, backend, examining
 
     def sit(self) -> list[dict[str, Any]]:
         """Scores as in results.json, the same on every worker; batches are shared out over the workers.
@@ -45,11 +49,10 @@ class Exam:
         first, stride = (0, 1) if backend.lockstep else (backend.rank, backend.world_size)
         training = model.training
         model.eval()
-        answers = [
-            vars(answer)
-            for batch in self.plan.batches[first::stride]
-            for answer in engine.answer([item.request for item in batch])
-        ]
+        answers = []
+        for batch in self.plan.batches[first::stride]:
+            self.examining()
+            answers += [vars(answer) for answer in engine.answer([item.request for item in batch])]
         model.train(training)
         everyone = {answer["item_id"]: answer for part in gather(answers) for answer in part}
         marked = [mark_item(item, everyone[item.request.item_id], "", "strict") for item in self.plan.items]

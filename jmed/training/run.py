@@ -40,10 +40,16 @@ class Job:
     exam: Plan | None
 
 
-def teach(job: Job, device: torch.device, leaving: Callable[[], bool] = nobody) -> dict[str, Any]:
+def teach(
+    job: Job,
+    device: torch.device,
+    leaving: Callable[[], bool] = nobody,
+    examining: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Train; leaves the result in `unfinished/result`. Returns the memory that the largest batch took, in bytes.
 
-    `leaving`: whether a machine is about to go; called by every worker alike.
+    `leaving`: whether a machine is about to go; called by every worker alike. `examining` is called before each batch
+    of an exam.
     """
     config = job.config
     source = find_here(job.source, config.model, config.offline)
@@ -54,7 +60,7 @@ def teach(job: Job, device: torch.device, leaving: Callable[[], bool] = nobody) 
     peak = 0
     if Checkpoints(job.work / CHECKPOINTS, backend).latest() is None:
         peak = _try_out(backend, schedule, loaded)
-    exam = Exam(job.exam, loaded, backend) if job.exam else None
+    exam = Exam(job.exam, loaded, backend, examining) if job.exam else None
     notices = Notices(leaving, job.work / STOP_ASKED)
     Loop(config, backend, schedule, exam, job.output, job.work, job.fence, loaded.pad_id, notices).run()
     _leave_result(job, backend, loaded, source)

@@ -13,7 +13,17 @@ import pytest
 
 from jmed.distributed import heartbeat
 from jmed.distributed.heartbeat import Heartbeat
-from jmed.distributed.notes import ANSWERING, LOADING, READY, STARTED, Note, Notepad, clear_notes, read_notes
+from jmed.distributed.notes import (
+    ANSWERING,
+    EXAMINING,
+    LOADING,
+    READY,
+    STARTED,
+    Note,
+    Notepad,
+    clear_notes,
+    read_notes,
+)
 from jmed.distributed.progress import Progress
 from jmed.distributed.reasons import named, reasons
 from jmed.distributed.surroundings import FolderWatch, Machine, Need, RayWatch
@@ -164,7 +174,7 @@ def surroundings(notes: dict[str, Note], changed: dict[str, float], need: Need) 
 
 
 def note(state: str, node: str) -> Note:
-    return Note(state, f"host-{node}", node)
+    return Note(state, f"host-{node}", node, batches=3)
 
 
 TWO = Need(2, 1, 1)
@@ -195,6 +205,12 @@ TWO = Need(2, 1, 1)
          "no word from 2 of 2 workers (host-a, host-b)"),
         ({"1": note(STARTED, "a"), "2": note(STARTED, "b")}, {"1": 50.0, "2": 50.0},
          "2 of 2 workers are up, 2 of them loading the model (host-a, host-b)"),
+        ({"1": note(EXAMINING, "a"), "2": note(EXAMINING, "b")}, {"1": 90.0, "2": 99.0},
+         "2 of 2 workers sit the exam (6 batches begun)"),
+        ({"1": note(EXAMINING, "a"), "2": note(EXAMINING, "b")}, {"1": 99.0, "2": 20.0},
+         "2 of 2 workers sit the exam (6 batches begun); no word from 1 of 2 workers (host-b)"),
+        ({"1": note(EXAMINING, "a"), "2": note(EXAMINING, "b")}, {"1": 9.0, "2": 9.0},
+         "no word from 2 of 2 workers (host-a, host-b)"),
     ],
 )  # fmt: skip
 def test_what_the_workers_are_at(notes: dict[str, Note], changed: dict[str, float], expected: str) -> None:
