@@ -21,8 +21,7 @@ demo: $(VENV)/.installed  ## teach a tiny model in three stages and examine each
 	$(BIN)/python -m jmed.report runs/demo/exam-base runs/demo/exam-pretrain runs/demo/exam-instruct
 
 test: lint  ## lint, types and all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit --numprocesses logical --maxprocesses 4 --dist loadfile
-	$(BIN)/python -m pytest tests/jobs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)

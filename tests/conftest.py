@@ -1,6 +1,7 @@
 """What all tests share: the real benchmark files and tokenizer, which lie beside the project and never in it."""
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (`--dist loadgroup`): all jobs in one, begun first, beside it one file after the other."""
+    items.sort(key=lambda item: item.path.parent.name != "jobs")
+    for item in items:
+        jobs = item.path.parent.name == "jobs"
+        item.add_marker(pytest.mark.xdist_group("jobs" if jobs else item.path.stem))
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +27,12 @@ def _own_environment() -> Iterator[None]:
     for name in os.environ.keys() - before.keys():
         del os.environ[name]
     os.environ.update(before)
+
+
+def seconds_of_children() -> float:
+    """Of the processor, by all processes that this one started and that have ended: the machine may be busy."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _shared(part: str) -> Path:
