@@ -1,13 +1,16 @@
 """The engine: a batch of requests in, one answer each out, whatever happens."""
 
 import gc
+import warnings
 from collections.abc import Sequence
 
 import torch
 
 from jmed.inference.encoding import area
+from jmed.inference.fast import Fast, unsuitable
 from jmed.inference.generation import generate
-from jmed.inference.options import score_options
+from jmed.inference.options import score_trees
+from jmed.inference.plain import generate_rows, score_rows
 from jmed.inference.request import Answer, PromptTooLong, Request
 from jmed.models.loading import LoadedModel
 
@@ -18,6 +21,9 @@ class Engine:
     def __init__(self, loaded: LoadedModel, batch_tokens: int | None = None) -> None:
         """`batch_tokens`: most that this machine computes at once, padding included; None: whatever a batch holds."""
         self.loaded, self.batch_tokens = loaded, batch_tokens
+        if why := unsuitable(loaded):
+            warnings.warn(f"the plain, slow way is used for this model, because {why}", stacklevel=2)
+        self.fast = None if why else Fast(loaded)
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in order. A request that fails is asked again on its own before it counts as failed."""
@@ -42,7 +48,9 @@ class Engine:
         return area(self.loaded.tokenizer, requests, self.loaded.max_length) <= self.batch_tokens
 
     def _run(self, requests: Sequence[Request]) -> list[Answer]:
-        return score_options(self.loaded, requests) if requests[0].continuations else generate(self.loaded, requests)
+        if self.fast is None:
+            return (score_rows if requests[0].continuations else generate_rows)(self.loaded, requests)
+        return (score_trees if requests[0].continuations else generate)(self.fast, requests)
 
     @staticmethod
     def _free_memory() -> None:

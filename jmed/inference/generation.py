@@ -1,94 +1,117 @@
-"""Greedy generation that stops where the answer ends."""
+"""Greedy generation that stops where the answer ends, without a step for rows that have ended."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers.cache_utils import Cache
 
+from jmed.inference.cache import growing_cache, shared_length
 from jmed.inference.encoding import encode_generation
-from jmed.inference.request import NO_NUMBERS, Answer, Request
+from jmed.inference.fast import Fast
+from jmed.inference.request import Answer, Request
+from jmed.inference.stopping import AnswerEnd, check_numbers, generated_answer, penalised
 from jmed.inference.tensors import pad_left
-from jmed.models.loading import LoadedModel
+
+DENSE = 0.9  # ended rows are taken out once less than this share of the rows still runs
+
+
+@dataclass
+class Rows:
+    """Rows that are being continued, one tensor row each."""
+
+    numbers: list[int]  # of their requests
+    cache: Cache
+    mask: torch.Tensor | None  # [rows, tokens]; None: no row is padded
+    length: torch.Tensor  # [rows] tokens that each has read, padding aside
+    seen: torch.Tensor | None  # [rows, tokens]: what a repetition penalty looks at; None: there is none
+
+    def keep(self, places: list[int]) -> None:
+        """Only these go on."""
+        chosen = torch.tensor(places, device=self.length.device)
+        self.numbers = [self.numbers[place] for place in places]
+        for layer in self.cache.layers:
+            layer.keep(chosen)
+        self.length = self.length[chosen]
+        self.mask, self.seen = (None if table is None else table[chosen] for table in (self.mask, self.seen))
+
+    def add(self, tokens: torch.Tensor) -> None:
+        """A token [rows] behind each."""
+        self.length = self.length + 1
+        if self.mask is not None:
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+        if self.seen is not None:
+            self.seen = torch.cat([self.seen, tokens[:, None]], dim=1)
 
 
 @torch.inference_mode()
-def generate(loaded: LoadedModel, requests: Sequence[Request]) -> list[Answer]:
+def generate(fast: Fast, requests: Sequence[Request]) -> list[Answer]:
     """Continue every prompt greedily; all requests of a batch share `max_new_tokens` and penalty, not the stop rule.
 
     The sampling settings and penalties that a model folder may bring are not applied by themselves.
     """
-    tokenizer = loaded.tokenizer
-    prompts = [encode_generation(tokenizer, request, loaded.max_length) for request in requests]
-    ids, mask = pad_left(prompts, loaded.pad_id, loaded.device)
-    end = AnswerEnd(tokenizer, ids.shape[1], [request.stop for request in requests], loaded.end_ids)
-    output = loaded.model.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        generation_config=GenerationConfig(
-            do_sample=False,
-            max_new_tokens=requests[0].max_new_tokens,
-            pad_token_id=loaded.pad_id,
-            eos_token_id=list(loaded.end_ids) or None,
-        ),
-        stopping_criteria=StoppingCriteriaList([end]),
-        logits_processor=LogitsProcessorList([RepetitionPenalty(requests[0].repetition_penalty, mask)]),
+    loaded, longest, penalty = fast.loaded, requests[0].max_new_tokens, requests[0].repetition_penalty
+    prompts = [encode_generation(loaded.tokenizer, request, loaded.max_length) for request in requests]
+    end, new = AnswerEnd(loaded), [list[int]() for _ in requests]
+    rows, hidden = _read(fast, prompts, penalty)
+    while True:
+        tokens = _next(fast, rows, hidden, penalty)
+        running = []
+        for place, (number, token) in enumerate(zip(rows.numbers, tokens.tolist(), strict=True)):
+            if number >= 0:
+                new[number].append(token)
+                if len(new[number]) < longest and not end(new[number], requests[number].stop):
+                    running.append(place)
+                else:
+                    rows.numbers[place] = -1
+        if not running:
+            break
+        if len(running) <= DENSE * len(rows.numbers):
+            rows.keep(running)
+            tokens = tokens[running]
+        hidden = _step(fast, rows, tokens)
+    return [
+        generated_answer(loaded.tokenizer, request, prompt, answer)
+        for request, prompt, answer in zip(requests, prompts, new, strict=True)
+    ]
+
+
+def _read(fast: Fast, prompts: Sequence[Sequence[int]], penalty: float) -> tuple[Rows, torch.Tensor]:
+    """Read all prompts; the rows, and the last hidden state [rows, width] of each. What they share is read once."""
+    loaded = fast.loaded
+    shared = shared_length(prompts)
+    ids, mask = pad_left([prompt[shared:] for prompt in prompts], loaded.pad_id, loaded.device)
+    cache = fast.beginning.cache(prompts[0][:shared], len(prompts)) if shared else growing_cache(fast.layers)
+    whole_mask = torch.cat([mask.new_ones(len(prompts), shared), mask], dim=1)
+    positions = (whole_mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
+    padded = None if bool(mask.all()) else whole_mask
+    output = fast.backbone(
+        input_ids=ids, attention_mask=padded, position_ids=positions, past_key_values=cache, use_cache=True
     )
-    answers = []
-    for i, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-        new = output[i, ids.shape[1] :][: end.lengths.get(i)].tolist()
-        text = tokenizer.decode(new, skip_special_tokens=True).strip()
-        response = text.split("\n")[0].strip() if request.stop == "line" else text
-        answers.append(Answer(request.item_id, response, (), len(prompt), len(new)))
-    return answers
+    seen = None
+    if penalty != 1:
+        begun = ids.new_tensor(prompts[0][:shared]).expand(len(prompts), -1)
+        seen = torch.cat([begun, torch.where(mask == 0, ids[:, -1:], ids)], dim=1)
+    rows = Rows(list(range(len(prompts))), cache, padded, whole_mask.sum(-1), seen)
+    return rows, output.last_hidden_state[:, -1]
 
 
-class RepetitionPenalty(LogitsProcessor):
-    """Divides the positive and multiplies the negative scores of tokens that were there before (CTRL,
-    arXiv 1909.05858), as transformers does, but without counting the padding: a batch must answer as one row does."""
-
-    def __init__(self, penalty: float, mask: torch.Tensor) -> None:
-        self.penalty = penalty
-        self.padding = mask == 0
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        if scores.isnan().any():
-            raise ArithmeticError(NO_NUMBERS)
-        if self.penalty == 1:
-            return scores
-        width = self.padding.shape[1]
-        prompt = torch.where(self.padding, input_ids[:, width - 1 : width], input_ids[:, :width])
-        seen = torch.cat([prompt, input_ids[:, width:]], dim=1)
-        old = scores.gather(1, seen)
-        return scores.scatter(1, seen, torch.where(old < 0, old * self.penalty, old / self.penalty))
+def _next(fast: Fast, rows: Rows, hidden: torch.Tensor, penalty: float) -> torch.Tensor:
+    """[rows] the likeliest token behind each."""
+    scores = fast.head(hidden).float()
+    if rows.seen is not None:
+        scores = penalised(scores, rows.seen, penalty)
+    values, tokens = scores.max(-1)
+    check_numbers(values)
+    return tokens
 
 
-class AnswerEnd(StoppingCriteria):
-    """Ends a row at its end token, or once it holds a whole line; remembers how many tokens each row has."""
-
-    def __init__(self, tokenizer: Any, prompt_length: int, stops: list[str], end_tokens: tuple[int, ...]) -> None:
-        self.tokenizer = tokenizer
-        self.prompt_length = prompt_length
-        self.stops = stops  # one a row
-        self.end_tokens = end_tokens
-        self.lengths: dict[int, int] = {}  # row → new tokens, of the rows that have ended
-        self._breaks: dict[int, bool] = {}  # token → holds a line break
-
-    def __call__(self, input_ids: torch.LongTensor, scores: Any, **_: Any) -> torch.BoolTensor:
-        for row, token in enumerate(input_ids[:, -1].tolist()):
-            if row not in self.lengths and self._ends(row, input_ids[row, self.prompt_length :], token):
-                self.lengths[row] = input_ids.shape[1] - self.prompt_length
-        ended = [row in self.lengths for row in range(len(input_ids))]
-        return torch.tensor(ended, dtype=torch.bool, device=input_ids.device)
-
-    def _ends(self, row: int, new: torch.Tensor, token: int) -> bool:
-        if token in self.end_tokens:
-            return True
-        if self.stops[row] != "line" or not self._has_break(token):
-            return False
-        return "\n" in self.tokenizer.decode(new.tolist(), skip_special_tokens=True).lstrip()
-
-    def _has_break(self, token: int) -> bool:
-        if token not in self._breaks:
-            self._breaks[token] = "\n" in self.tokenizer.decode([token])
-        return self._breaks[token]
+def _step(fast: Fast, rows: Rows, tokens: torch.Tensor) -> torch.Tensor:
+    """Read one more token [rows] in each row; the last hidden states [rows, width]."""
+    positions = rows.length[:, None]
+    rows.add(tokens)
+    output = fast.backbone(
+        input_ids=tokens[:, None], attention_mask=rows.mask, position_ids=positions, past_key_values=rows.cache,
+        use_cache=True,
+    )  # fmt: skip
+    return output.last_hidden_state[:, -1]

@@ -1,53 +1,94 @@
-"""Log-probability of each option's text after the prompt."""
+"""Log-probability of each option's text after the prompt: a tree a question, the vocabulary head where it is read."""
 
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from jmed.inference.encoding import EncodedOptions, encode_options
-from jmed.inference.request import NO_NUMBERS, Answer, Request
-from jmed.inference.tensors import pad_left
-from jmed.models.loading import LoadedModel
+from jmed.inference.cache import shared_length
+from jmed.inference.encoding import encode_options
+from jmed.inference.fast import Fast
+from jmed.inference.request import Answer, Request
+from jmed.inference.stopping import check_numbers
+from jmed.inference.tree import ROOT, Tree, plant
+
+CHUNK = 128  # places whose logits exist at a time: [128, 152k] in float32 is 78 MB
 
 
 @torch.inference_mode()
-def score_options(loaded: LoadedModel, requests: Sequence[Request]) -> list[Answer]:
+def score_trees(fast: Fast, requests: Sequence[Request]) -> list[Answer]:
     """Score every request's continuations in one forward pass.
 
-    The vocabulary head runs only over the last positions, as many as the longest continuation has tokens, and the
-    log-softmax in float32 whatever the model's dtype (in bfloat16 options tie).
+    The log-softmax is in float32 whatever the model's dtype (in bfloat16 options tie).
     """
+    loaded = fast.loaded
     encoded = [encode_options(loaded.tokenizer, request, loaded.max_length) for request in requests]
-    inputs = [options.rows() for options in encoded]
-    keep = max(len(sequence) - options.start for options in encoded for sequence in options.sequences)
-    logits = _last_logits(loaded, [row for rows in inputs for row in rows], keep)
-    answers = []
-    for request, options, rows, own in zip(
-        requests, encoded, inputs, logits.split([len(r) for r in inputs]), strict=True
-    ):
-        logprobs = _sum_logprobs(options, rows, own)
-        answers.append(Answer(request.item_id, "", logprobs, options.prompt_tokens, options.scored_tokens))
-    return answers
+    trees = [plant(options) for options in encoded]
+    shared = shared_length([tree.prompt for tree in trees])
+    hidden = _hidden(fast, trees, shared)
+    sums = _sum_logprobs(fast, trees, shared, hidden)
+    return [
+        Answer(request.item_id, "", logprobs, options.prompt_tokens, options.scored_tokens)
+        for request, options, logprobs in zip(requests, encoded, sums, strict=True)
+    ]
 
 
-def _last_logits(loaded: LoadedModel, rows: list[tuple[int, ...]], keep: int) -> torch.Tensor:
-    """[rows, keep, vocabulary] logits of the last `keep` positions of left-padded rows."""
-    ids, mask = pad_left(rows, loaded.pad_id, loaded.device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    output = loaded.model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep
-    )
-    return output.logits
+def _hidden(fast: Fast, trees: Sequence[Tree], shared: int) -> torch.Tensor:
+    """[trees, longest, width] last hidden states of all tokens behind the shared ones; padded on the right."""
+    longest = max(len(tree) for tree in trees) - shared
+    ids = torch.full((len(trees), longest), fast.loaded.pad_id)
+    positions = torch.arange(shared, shared + longest).repeat(len(trees), 1)
+    for row, tree in enumerate(trees):
+        end = len(tree.prompt) - shared
+        ids[row, : len(tree) - shared] = torch.tensor([*tree.prompt[shared:], *tree.tokens])
+        positions[row, end : end + len(tree.tokens)] = len(tree.prompt) - 1 + torch.tensor(tree.depths(), dtype=int)
+    device = fast.loaded.device
+    return fast.backbone(
+        input_ids=ids.to(device),
+        position_ids=positions.to(device),
+        attention_mask=_mask(trees, shared, longest, fast.dtype, device),
+        past_key_values=fast.beginning.cache(trees[0].prompt[:shared], len(trees)) if shared else None,
+        use_cache=bool(shared),
+    ).last_hidden_state
 
 
-def _sum_logprobs(options: EncodedOptions, rows: dict[tuple[int, ...], int], logits: torch.Tensor) -> tuple[float, ...]:
-    """Of each option; `rows` are the options' inputs, and `logits` [rows, keep, vocabulary] what they gave."""
-    sums = []
-    for sequence in options.sequences:
-        scored = torch.tensor(sequence[options.start :], device=logits.device)
-        logprobs = logits[rows[sequence[:-1]], -len(scored) :].float().log_softmax(-1)
-        sums.append(float(logprobs.gather(1, scored[:, None]).double().sum()))
-    if any(math.isnan(total) for total in sums):
-        raise ArithmeticError(NO_NUMBERS)
-    return tuple(sums)
+def _mask(trees: Sequence[Tree], shared: int, longest: int, dtype: torch.dtype, device: Any) -> torch.Tensor | None:
+    """[trees, 1, longest, shared + longest], added to the scores of attention; None: every token sees all before it.
+
+    What is padded stands behind everything that is read, and sees all before it.
+    """
+    if not any(tree.tokens for tree in trees):
+        return None
+    seen = torch.ones(longest, shared + longest, dtype=torch.bool).tril(shared).repeat(len(trees), 1, 1)
+    for row, tree in enumerate(trees):
+        first, count = len(tree.prompt), len(tree.tokens)
+        own = slice(first - shared, first - shared + count)
+        seen[row, own, first : first + count] = torch.from_numpy(tree.ancestors())
+    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+    return mask[:, None].to(device)
+
+
+def _sum_logprobs(fast: Fast, trees: Sequence[Tree], shared: int, hidden: torch.Tensor) -> list[tuple[float, ...]]:
+    """Of each option of each tree."""
+    places: dict[tuple[int, int], int] = {}  # (tree, column) that a token is predicted at → row of the head's input
+    wanted: list[tuple[int, int]] = []  # (that row, the token)
+    for row, tree in enumerate(trees):
+        for place, token in (pair for option in tree.scored for pair in option):
+            column = len(tree.prompt) - shared + (place if place != ROOT else -1)
+            wanted.append((places.setdefault((row, column), len(places)), token))
+    rows, columns = torch.tensor(list(places), device=hidden.device).T
+    logprobs = _logprobs(fast.head, hidden[rows, columns], torch.tensor(wanted, device=hidden.device))
+    check_numbers(logprobs)
+    parts = iter(logprobs.tolist())
+    return [tuple(sum(next(parts) for _ in option) for option in tree.scored) for tree in trees]
+
+
+def _logprobs(head: Any, hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """float64 log-probabilities of `wanted` [pairs, 2] (row, token), from hidden states [rows, width]."""
+    rows, tokens = wanted.T.contiguous()
+    found = torch.empty(len(wanted), dtype=torch.float64, device=hidden.device)
+    for first in range(0, len(hidden), CHUNK):
+        logits = head(hidden[first : first + CHUNK]).float()
+        here = ((rows >= first) & (rows < first + CHUNK)).nonzero()[:, 0]
+        found[here] = (logits[rows[here] - first, tokens[here]] - logits.logsumexp(-1)[rows[here] - first]).double()
+    return found

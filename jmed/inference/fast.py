@@ -1,0 +1,56 @@
+"""The fast ways ask more of a model than the plain ones; here is which models they suit."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from jmed.inference.cache import Beginning
+from jmed.models.loading import LoadedModel
+
+# Settings of architectures whose logits are not what the head gives: capped or scaled behind it.
+BEHIND_THE_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
+
+
+@dataclass
+class Fast:
+    """The parts of a model that the fast ways call: its layers and its vocabulary head."""
+
+    loaded: LoadedModel
+    backbone: Any = field(init=False)
+    head: Any = field(init=False)
+    beginning: Beginning = field(init=False)
+
+    def __post_init__(self) -> None:
+        whole = _whole(self.loaded.model)
+        self.backbone, self.head = whole.base_model, whole.get_output_embeddings()
+        self.layers = whole.config.get_text_config().num_hidden_layers
+        self.beginning = Beginning(self.backbone, self.layers, self.loaded.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations."""
+        return self.backbone.get_input_embeddings().weight.dtype
+
+
+def unsuitable(loaded: LoadedModel) -> str | None:
+    """Why the fast ways do not suit a model; None: they do."""
+    whole = _whole(loaded.model)
+    config = whole.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
+    if kinds:
+        return f"it has layers of another kind than full attention ({', '.join(sorted(kinds))})"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return "its attention has a sliding window"
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"its attention ({config._attn_implementation}) takes no mask of ours"
+    if changed := [name for name in BEHIND_THE_HEAD if getattr(config, name, None) not in (None, 1, 1.0)]:
+        return f"it changes its logits behind the vocabulary head ({changed[0]})"
+    if not isinstance(whole.get_output_embeddings(), torch.nn.Module):
+        return "it has no vocabulary head of its own"
+    return None
+
+
+def _whole(model: Any) -> Any:
+    """The causal language model in a peft wrapper; its adapters stay in place."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
