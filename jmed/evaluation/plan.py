@@ -161,28 +161,27 @@ def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length:
     without disturbing others.
     """
     lengths = _lengths(items, tokenizer)
-    order = sorted(range(len(items)), key=lambda i: (-lengths[i][0], items[i].request.item_id))
+    order = sorted(range(len(items)), key=lambda i: (-lengths[i], items[i].request.item_id))
     batches: list[list[Item]] = []
     width = rows = 0
     for i in order:
-        length, own_rows = lengths[i]
-        rows += own_rows
-        if not batches or length < FILLED * width or rows * width > budget or max(length, width) > max_length:
+        rows += 1
+        alone = max(lengths[i], width) > max_length
+        if not batches or lengths[i] < FILLED * width or rows * width > budget or alone:
             batches.append([])
-            width, rows = length, own_rows
+            width, rows = lengths[i], 1
         batches[-1].append(items[i])
     return batches
 
 
-def _lengths(items: Sequence[Item], tokenizer: Any) -> list[tuple[int, int]]:
-    """(tokens of the longest row, rows) of each item; letters need one row, options one a choice."""
+def _lengths(items: Sequence[Item], tokenizer: Any) -> list[int]:
+    """Tokens of each item's row: the prompt, and behind it the answer's room, a letter, or the texts of all options."""
     prompts = _count_tokens((item.request.prompt for item in items), tokenizer)
     options = _count_tokens((option for item in items for option in item.request.continuations), tokenizer)
     lengths = []
     for item, prompt in zip(items, prompts, strict=True):
         added = [next(options) for _ in item.request.continuations] or [item.request.max_new_tokens]
-        rows = len(added) if item.method == "options" else 1
-        lengths.append((prompt + max(added), rows))
+        lengths.append(prompt + (sum(added) if item.method == "options" else max(added)))
     return lengths
 
 

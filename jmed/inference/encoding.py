@@ -1,6 +1,5 @@
 """Prompt and continuations as token ids, split as lm-evaluation-harness splits them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,15 +75,6 @@ def encode_generation(tokenizer: Any, request: Request, max_length: int) -> list
             f"the model takes {max_length:,}"
         )
     return prompt
-
-
-def area(tokenizer: Any, requests: Sequence[Request], max_length: int) -> int:
-    """Tokens that a batch takes in one forward pass, padding and room for generated answers included."""
-    if requests[0].continuations:
-        rows = [row for request in requests for row in encode_options(tokenizer, request, max_length).rows()]
-        return len(rows) * max(len(row) for row in rows)
-    prompts = [encode_generation(tokenizer, request, max_length) for request in requests]
-    return len(prompts) * (max(len(prompt) for prompt in prompts) + requests[0].max_new_tokens)
 
 
 def _encode(tokenizer: Any, text: str, **options: bool) -> tuple[list[int], Any]:

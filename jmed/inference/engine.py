@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from jmed.inference.encoding import area
 from jmed.inference.fast import Fast, unsuitable
 from jmed.inference.generation import generate
 from jmed.inference.options import score_trees
 from jmed.inference.plain import generate_rows, score_rows
 from jmed.inference.request import Answer, PromptTooLong, Request
+from jmed.inference.tree import area
 from jmed.models.loading import LoadedModel
 
 

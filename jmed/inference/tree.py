@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from jmed.inference.encoding import EncodedOptions
+from jmed.inference.encoding import EncodedOptions, encode_generation, encode_options
+from jmed.inference.request import Request
 
 ROOT = -1  # the prompt's last token, as a parent
 
@@ -51,6 +53,15 @@ def plant(options: EncodedOptions) -> Tree:
     scored = [tuple(_walk(sequence[options.start :], places)) for sequence in options.sequences]
     prompt = options.sequences[0][: options.start]
     return Tree(prompt, tuple(token for _, token in places), tuple(parent for parent, _ in places), tuple(scored))
+
+
+def area(tokenizer: Any, requests: Sequence[Request], max_length: int) -> int:
+    """Tokens that a batch takes in one forward pass, padding and room for generated answers included."""
+    if requests[0].continuations:
+        rows = [len(plant(encode_options(tokenizer, request, max_length))) for request in requests]
+    else:
+        rows = [len(encode_generation(tokenizer, one, max_length)) + one.max_new_tokens for one in requests]
+    return len(rows) * max(rows)
 
 
 def _walk(continuation: Sequence[int], places: dict[tuple[int, int], int]) -> list[tuple[int, int]]:

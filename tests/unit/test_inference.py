@@ -12,9 +12,10 @@ from transformers import AutoTokenizer
 
 from jmed.configuration.schema import ModelConfig
 from jmed.data import catalogue
-from jmed.inference.encoding import area, encode_options, encode_prompt
+from jmed.inference.encoding import encode_options, encode_prompt
 from jmed.inference.engine import Engine
 from jmed.inference.request import Answer, Request
+from jmed.inference.tree import area
 from jmed.models.loading import load_model
 from jmed.models.source import find_model
 from jmed.models.tiny import build_tiny_model, train_tokenizer

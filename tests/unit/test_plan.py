@@ -265,11 +265,11 @@ def test_the_files_that_were_read_are_listed(tokenizer: Any, data_root: Path, tm
 # --- batches
 
 
-def size(item: Item, tokenizer: Any) -> tuple[int, int]:
-    """(tokens of its longest row, rows), computed one text at a time."""
+def size(item: Item, tokenizer: Any) -> int:
+    """Tokens of its row, computed one text at a time."""
     added = [len(tokenizer(option)["input_ids"]) for option in item.request.continuations]
-    length = len(tokenizer(item.request.prompt)["input_ids"]) + max(added or [item.request.max_new_tokens])
-    return length, len(added) if item.method == "options" else 1
+    behind = sum(added) if item.method == "options" else max(added or [item.request.max_new_tokens])
+    return len(tokenizer(item.request.prompt)["input_ids"]) + behind
 
 
 def check_batches(
@@ -281,12 +281,11 @@ def check_batches(
     lengths = []
     for batch in batches:
         sizes = [size(item, tokenizer) for item in batch]
-        longest, rows = max(length for length, _ in sizes), sum(count for _, count in sizes)
-        lengths += [length for length, _ in sizes]
+        lengths += sizes
         if len(batch) > 1:
-            assert longest * rows <= budget
-            assert longest <= max_length
-            assert min(length for length, _ in sizes) >= FILLED * longest
+            assert max(sizes) * len(batch) <= budget
+            assert max(sizes) <= max_length
+            assert min(sizes) >= FILLED * max(sizes)
     assert lengths == sorted(lengths, reverse=True)
 
 
@@ -309,7 +308,7 @@ def test_batches_hold_every_question_once_within_the_budget(
 
 def test_what_is_too_long_for_the_model_stands_alone(tokenizer: Any) -> None:
     plan = plan_of(tokenizer, "mini", max_length=120, batch_tokens=100_000)
-    long = [item for item in plan.items if size(item, tokenizer)[0] > 120]
+    long = [item for item in plan.items if size(item, tokenizer) > 120]
     assert 10 < len(long) < len(plan.items) - 10
     alone, shared = plan.batches[: len(long)], plan.batches[len(long) :]
     assert [len(batch) for batch in alone] == [1] * len(long)

@@ -1,0 +1,69 @@
+"""The model that is timed, the rate of this machine, and pairs of runs."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+THREADS = 2
+PAIRS = 5
+HIDDEN, LAYERS = 512, 8
+
+
+def build_model(folder: Path, tokenizer_folder: Path, talks_in_lines: bool = False) -> Path:
+    """102 million parameters in Qwen2's shape with its real vocabulary, random weights, float32.
+
+    `talks_in_lines`: a model that ends a line after some tokens and would go on, as base models do: the token of the
+    line break has a longer embedding, so it is the likeliest now and then.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=3 * HIDDEN, num_hidden_layers=LAYERS,
+        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(config)
+    if talks_in_lines:
+        (line_break,) = tokenizer("\n")["input_ids"]
+        model.get_input_embeddings().weight.data[line_break] *= 4
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def time_pairs(peer: Callable[[], Any], ours: Callable[[], Any]) -> tuple[list[float], float]:
+    """Peer's time over ours, once a pair, in alternating order; and the shortest time of ours in seconds."""
+    ratios, own_times = [], []
+    for number in range(PAIRS):
+        if number % 2 == 0:
+            theirs, own = seconds(peer), seconds(ours)
+        else:
+            own, theirs = seconds(ours), seconds(peer)
+        ratios.append(theirs / own)
+        own_times.append(own)
+    return ratios, min(own_times)
+
+
+def matrix_rate(dtype: torch.dtype = torch.float32, tries: int = 12) -> float:
+    """Floating-point operations a second of a matrix product, the best of some."""
+    one, other = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    return 2 * 2048**3 / min(seconds(lambda: one @ other) for _ in range(tries))
+
+
+def operations(model: Any, tokens: int, places: int, attention: int) -> float:
+    """Floating-point operations that are needed for `tokens` through the layers, `places` through the vocabulary head,
+    and `attention` pairs of tokens."""
+    layers = sum(weight.numel() for weight in model.base_model.layers.parameters())
+    config = model.config
+    head = config.vocab_size * config.hidden_size
+    return 2.0 * (layers * tokens + head * places) + 4.0 * config.hidden_size * config.num_hidden_layers * attention

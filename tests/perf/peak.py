@@ -1,0 +1,38 @@
+"""Peak memory of one side, in a process of its own: `python -m tests.perf.peak SIDE METHOD MODEL DATA BATCH COUNT`."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.perf.kit import THREADS
+
+
+def main() -> None:
+    side, method, model, data, batch, count = sys.argv[1:]
+    torch.set_num_threads(THREADS)
+    from tests.perf.questions import first_items, jmed_runs, make_config
+
+    config = make_config(Path(data), method)
+    if side == "jmed":
+        from jmed.configuration.schema import ModelConfig
+        from jmed.inference.engine import Engine
+        from jmed.models.loading import load_model
+        from jmed.models.source import find_model
+
+        engine = Engine(load_model(find_model(ModelConfig(path=model), offline=True)))
+        jmed_runs(engine, first_items(config, engine.loaded.tokenizer, int(count)), config)
+    else:
+        from lm_eval.models.huggingface import HFLM
+        from transformers import AutoTokenizer
+
+        from tests.unit.test_lm_eval import harness_scores
+
+        harness = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=int(batch))
+        harness_scores(harness, first_items(config, AutoTokenizer.from_pretrained(model), int(count)))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Generated answers beside one `generate` call a question, which is what the paper's evaluator does."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from jmed.configuration.schema import ModelConfig
+from jmed.evaluation.plan import Item
+from jmed.inference.encoding import encode_prompt
+from jmed.inference.engine import Engine
+from jmed.models.loading import load_model
+from jmed.models.source import find_model
+from tests.perf.conftest import Row
+from tests.perf.kit import PAIRS, THREADS, build_model, seconds
+from tests.perf.questions import first_items, jmed_runs, make_config
+
+COUNT = 60
+FEW = 6  # questions that the slow way is timed on; its time is counted a question
+LONG = 64
+
+
+@torch.inference_mode()
+def generate_one(engine: Engine, prompt: str, new_tokens: int) -> str:
+    """The plain way: one prompt, all new tokens."""
+    model, tokenizer = engine.loaded.model, engine.loaded.tokenizer
+    ids = torch.tensor([encode_prompt(tokenizer, prompt)], device=engine.loaded.device)
+    settings = GenerationConfig(
+        do_sample=False, max_new_tokens=new_tokens, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+    return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
+
+
+def engine_of(folder: Path) -> Engine:
+    torch.set_num_threads(THREADS)
+    return Engine(load_model(find_model(ModelConfig(path=str(folder)), offline=True)))
+
+
+def compare(engine: Engine, items: Sequence[Item], config: Any, new_tokens: int, line: bool) -> tuple[list[float], str]:
+    """Seconds a question of one call each over ours, once a pair; answers are compared first."""
+    few = items[:: len(items) // FEW][:FEW]
+
+    def peer() -> dict[str, str]:
+        said = {item.request.item_id: generate_one(engine, item.request.prompt, new_tokens) for item in few}
+        return {item: text.split("\n")[0].strip() if line else text for item, text in said.items()}
+
+    found = jmed_runs(engine, items, config)
+    assert {item: found[item].response for item in peer()} == peer()
+    ratios, own = [], []
+    for _ in range(PAIRS):
+        theirs = seconds(peer) / len(few)
+        own.append(seconds(lambda: jmed_runs(engine, items, config)) / len(items))
+        ratios.append(theirs / own[-1])
+    tokens = sum(answer.tokens_out for answer in found.values()) / len(found)
+    return ratios, f"{1 / min(own):.1f} questions a second; {tokens:.0f} tokens an answer"
+
+
+def test_an_answer_in_a_line(
+    tmp_path: Path, data_root: Path, qwen2_tokenizer: Path, paper_prompts: Path, table: list[Row]
+) -> None:
+    engine = engine_of(build_model(tmp_path, qwen2_tokenizer, talks_in_lines=True))
+    config = make_config(data_root, "generate", prompt="alpaca", prompt_file=str(paper_prompts))
+    items = first_items(config, engine.loaded.tokenizer, COUNT)
+    ratios, note = compare(engine, items, config, config.max_new_tokens, line=True)
+    table.append(Row("`generate`, a line", "one call a question, 256 tokens", tuple(ratios), 30, note=note))
+
+
+@pytest.mark.parametrize("new_tokens", [LONG])
+def test_answers_that_are_all_long(
+    tmp_path: Path, data_root: Path, qwen2_tokenizer: Path, new_tokens: int, table: list[Row]
+) -> None:
+    engine = engine_of(build_model(tmp_path, qwen2_tokenizer))
+    config = make_config(data_root, "generate", max_new_tokens=new_tokens)
+    items = first_items(config, engine.loaded.tokenizer, COUNT)
+    items = [replace(item, request=replace(item.request, stop="end")) for item in items]
+    ratios, note = compare(engine, items, config, new_tokens, line=False)
+    work = f"`generate`, {new_tokens} tokens each"
+    table.append(Row(work, "one call a question", tuple(ratios), 7, note=note))
