@@ -63,7 +63,8 @@ def matrix_rate(dtype: torch.dtype = torch.float32, tries: int = 12) -> float:
 def operations(model: Any, tokens: int, places: int, attention: int) -> float:
     """Floating-point operations that are needed for `tokens` through the layers, `places` through the vocabulary head,
     and `attention` pairs of tokens."""
-    layers = sum(weight.numel() for weight in model.base_model.layers.parameters())
+    linear = [one for one in model.base_model.layers.modules() if isinstance(one, torch.nn.Linear)]
+    layers = sum(one.in_features * one.out_features for one in linear)  # of the shape: NF4 weights are packed
     config = model.config
     head = config.vocab_size * config.hidden_size
     return 2.0 * (layers * tokens + head * places) + 4.0 * config.hidden_size * config.num_hidden_layers * attention
