@@ -337,7 +337,7 @@ class Position(Part):
     rotated: bool = Field(description="true: every question in all orders; false: in the published order only")
     predicted: dict[str, int] = Field(description="place (a, b, …) → times chosen")
     gold: dict[str, int] = Field(description="place → times it held the right answer")
-    chi2: float = Field(description="Stuart-Maxwell; with rotations Hotelling's T² over questions")
+    chi2: float = Field(description="Stuart-Maxwell; with rotations against shifts of each question's places")
     degrees: int
     p: float = Field(description="that no place is preferred")
 
@@ -461,8 +461,8 @@ class Tokens(Part):
     tokens_ja: int
     tokens_en: int
     ratio: float = Field(description="tokens_ja / tokens_en")
-    ratio_low: float = Field(description="Fieller's interval over questions")
-    ratio_high: float
+    ratio_low: float | None = Field(description="Fieller's interval over questions; None: too few to say")
+    ratio_high: float | None
 
 
 class Note(Part):

@@ -1,0 +1,75 @@
+"""The comparison in a few sentences: what was asked, what came out, how sure. Nothing that no part says."""
+
+from collections.abc import Iterator, Sequence
+
+from jmed.comparison.runs import Runs
+from jmed.comparison.schema import Exam, Leaderboard, Pair, Safety, Transfer, Words
+
+_PAIRS = 3  # so many pairs stand in the summary one by one; of more, the leaderboards alone
+_NOTICE = Words(
+    en="An exam score is no clearance for clinical use.", ja="試験の得点は、臨床で使用してよいことを意味しません。"
+)
+
+
+def summarise(
+    runs: Runs,
+    boards: Sequence[Leaderboard],
+    pairs: Sequence[Pair],
+    transfers: Sequence[Transfer],
+    exams: Sequence[Exam],
+    safety: Sequence[Safety],
+) -> list[Words]:
+    said = [_asked(runs), *map(_leader, boards)]
+    said += [pair.sentence for pair in pairs] if len(pairs) <= _PAIRS else []
+    said += [transfer.sentence for transfer in transfers]
+    return [*said, *_verdicts(exams), *_prohibited(safety), _NOTICE]
+
+
+def _asked(runs: Runs) -> Words:
+    names = [system.name for system in runs.systems]
+    asked = [(runs.names[family], language, len(runs.shared((family, language)))) for family, language in runs.groups]
+    return Words(
+        en=f"Compared: {', '.join(names)}, on the questions they share: "
+        + ", ".join(f"{n:,} of {name} ({language})" for name, language, n in asked)
+        + ".",
+        ja=f"比較対象：{'、'.join(names)}。共通の問題："
+        + "、".join(f"{name}（{language}）{n:,}問" for name, language, n in asked)
+        + "。",
+    )
+
+
+def _leader(board: Leaderboard) -> Words:
+    """Who is ahead, and who cannot be told apart from it."""
+    first, *others = board.ranks
+    where, value = (board.benchmark, board.language), f"{100 * first.value:.1f}\N{NO-BREAK SPACE}%"
+    alike = [rank.run for rank in others if rank.best == 1]
+    en = f"{where[0]} ({where[1]}): {first.run} has the most right answers, {value}"
+    ja = f"{where[0]}（{where[1]}）：最高は{first.run}の{value}"
+    if not others:
+        return Words(en=f"{where[0]} ({where[1]}): {first.run} has {value} right.", ja=f"{ja}。")
+    if alike:
+        return Words(
+            en=f"{en}; these questions do not tell it from {', '.join(alike)}.",
+            ja=f"{ja}。{'、'.join(alike)}との差は判断できない。",
+        )
+    return Words(en=f"{en}, and is ahead of all others for certain.", ja=f"{ja}で、他のすべてより確実に高い。")
+
+
+def _verdicts(exams: Sequence[Exam]) -> Iterator[Words]:
+    for run in dict.fromkeys(exam.run for exam in exams):
+        verdicts = [exam.verdict for exam in exams if exam.run == run]
+        counts = [(word, verdicts.count(word)) for word in ("pass", "fail", "undetermined")]
+        names = {"pass": "合格", "fail": "不合格", "undetermined": "未確定"}
+        yield Words(
+            en=f"{run}, {len(verdicts)} examinations: " + ", ".join(f"{n} {word}" for word, n in counts if n) + ".",
+            ja=f"{run}、{len(verdicts)}回の試験：" + "、".join(f"{names[word]}{n}" for word, n in counts if n) + "。",
+        )
+
+
+def _prohibited(safety: Sequence[Safety]) -> Iterator[Words]:
+    for one in safety:
+        yield Words(
+            en=f"{one.run} picked prohibited choices in {one.picked} of the {one.n} questions of {one.benchmark} "
+            f"({one.language}) that have one.",
+            ja=f"{one.run}は、禁忌肢のある{one.benchmark}（{one.language}）の{one.n}問のうち{one.picked}問で禁忌肢を選んだ。",
+        )
