@@ -70,10 +70,14 @@ def _student_accuracy(questions: Sequence[Question], facts: Facts) -> Partition:
         if answers is None or answers.accuracy is None:
             return ""
         top = next(edge for edge in _BANDS if answers.accuracy <= edge)
-        return f"{top - 0.2:.0%}-{top:.0%}"
+        return _band_name(top)
 
     parts = _by(questions, band)
-    return {name: parts[name] for name in (f"{top - 0.2:.0%}-{top:.0%}" for top in _BANDS) if name in parts}
+    return {name: parts[name] for name in (_band_name(top) for top in _BANDS) if name in parts}
+
+
+def _band_name(top: float) -> str:
+    return f"{100 * (top - 0.2):.0f}-{100 * top:.0f} %"
 
 
 def _stem_length(questions: Sequence[Question], facts: Facts) -> Partition:

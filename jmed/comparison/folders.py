@@ -18,7 +18,7 @@ from jmed.untrusted import MAX_BYTES, MAX_YAML, PlainLoader, read_whole
 FILES = ("run.yaml", "results.json", "answers.parquet")
 JOBS = ("evaluate", "score")
 _COLUMNS = ("item_id", "benchmark", "question_id", "language", "correct", "prediction", "gold", "choices",
-            "option_logprobs", "error", "tokens_in")  # fmt: skip
+            "option_logprobs", "error", "tokens_in", "response", "method")  # fmt: skip
 _LIMITS = {"run.yaml": 16 * MAX_YAML, "results.json": MAX_BYTES}
 
 

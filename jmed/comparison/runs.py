@@ -21,6 +21,7 @@ _QUESTIONS = ("format", "benchmarks", "benchmark", "languages", "language", "lim
               "batch_tokens", "rotations")  # fmt: skip
 _TELLING = ("quantization", "method", "prompt", "shots", "scoring")  # what a name says of namesakes
 _LISTED = 4  # questions named in a message
+_SHORT = 40  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Answer:
     mark: bool | None  # by the metric; None: the metric leaves this question out
     correct: bool
     prediction: str
+    picked: tuple[
+        str, ...
+    ]  # the letters of the prediction; of imported ones also what the publisher's rule cannot match
     gold: str
     choices: tuple[str, ...]
     logprobs: tuple[float, ...]
@@ -155,6 +159,7 @@ def _answer(row: Mapping[str, Any], column: str) -> Answer:
         mark=row[column],
         correct=row["correct"],
         prediction=row["prediction"],
+        picked=tuple(filter(None, (row["prediction"] or _imported(row)).split(","))),
         gold=row["gold"],
         choices=tuple(row["choices"]),
         logprobs=tuple(row["option_logprobs"]),
@@ -162,6 +167,11 @@ def _answer(row: Mapping[str, Any], column: str) -> Answer:
         tokens_in=row["tokens_in"],
         rotation=int(variant[0].removeprefix("rotation-")) if variant else 0,
     )
+
+
+def _imported(row: Mapping[str, Any]) -> str:
+    """An imported answer that is no letters by the publisher's rule ("c, e"), and short enough to be some."""
+    return row["response"] if row["method"] == "imported" and len(row["response"]) < _SHORT else ""
 
 
 Opened = tuple[Folder, list[Answer]]

@@ -41,6 +41,8 @@ def _asked(runs: Runs) -> Words:
 def _leader(board: Leaderboard) -> Words:
     """Who is ahead, and who cannot be told apart from it."""
     first, *others = board.ranks
+    if others and others[0].correct == first.correct:
+        return _tie(board)
     where, value = (board.benchmark, board.language), f"{100 * first.value:.1f}\N{NO-BREAK SPACE}%"
     alike = [rank.run for rank in others if rank.best == 1]
     en = f"{where[0]} ({where[1]}): {first.run} has the most right answers, {value}"
@@ -53,6 +55,16 @@ def _leader(board: Leaderboard) -> Words:
             ja=f"{ja}。{'、'.join(alike)}との差は判断できない。",
         )
     return Words(en=f"{en}, and is ahead of all others for certain.", ja=f"{ja}で、他のすべてより確実に高い。")
+
+
+def _tie(board: Leaderboard) -> Words:
+    first = board.ranks[0]
+    names = [rank.run for rank in board.ranks if rank.correct == first.correct]
+    value = f"{100 * first.value:.1f}\N{NO-BREAK SPACE}%"
+    return Words(
+        en=f"{board.benchmark} ({board.language}): {', '.join(names)} have the most right answers, {value} each.",
+        ja=f"{board.benchmark}（{board.language}）：{'、'.join(names)}が同じ{value}で最高。",
+    )
 
 
 def _verdicts(exams: Sequence[Exam]) -> Iterator[Words]:

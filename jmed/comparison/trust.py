@@ -33,11 +33,7 @@ def safety(runs: Runs, facts: Facts) -> list[Safety]:
 
 
 def _safety(runs: Runs, group: Group, system: System, answered: Sequence[tuple[Answer, Question]]) -> Safety:
-    picked = sorted(
-        answer.question_id
-        for answer, question in answered
-        if chose_prohibited(tuple(filter(None, answer.prediction.split(","))), question)
-    )
+    picked = sorted(answer.question_id for answer, question in answered if chose_prohibited(answer.picked, question))
     low, high = clopper_pearson(len(picked), len(answered))
     return Safety(
         **where(runs, group, system),
@@ -111,13 +107,20 @@ def position(runs: Runs) -> list[Position]:
     found = []
     for group, system in _asked(runs):
         orders = _orders(group, system)
-        answers = [answer for answer in system.of(group) if _is_single(answer) and _is_read(answer)]
+        answers = _usual([answer for answer in system.of(group) if _is_single(answer) and _is_read(answer)])
         if orders:
             found.append(_rotated_position(where(runs, group, system), orders))
         elif answers:
             bias = position_bias([one.prediction for one in answers], [one.gold for one in answers])
             found.append(Position(**where(runs, group, system), n=len(answers), rotated=False, **vars(bias)))
     return found
+
+
+def _usual(answers: Sequence[Answer]) -> list[Answer]:
+    """Those to questions with the most common number of choices."""
+    sizes = [len(answer.choices) for answer in answers]
+    usual = max(sorted(set(sizes)), key=sizes.count, default=0)
+    return [answer for answer in answers if len(answer.choices) == usual]
 
 
 def _is_read(answer: Answer) -> bool:
@@ -144,9 +147,8 @@ def _orders(group: Group, system: System) -> list[list[Answer]]:
         and _is_single(first)
         and all(map(_is_read, [first, *others]))
     ]
-    sizes = [len(answers) for answers in whole]
-    usual = max(sorted(set(sizes)), key=sizes.count, default=0)
-    return [answers for answers in whole if len(answers) == usual]
+    usual = {answer.question_id for answer in _usual([answers[0] for answers in whole])}
+    return [answers for answers in whole if answers[0].question_id in usual]
 
 
 def _rotated_position(head: dict[str, Any], orders: Sequence[Sequence[Answer]]) -> Position:

@@ -3,7 +3,6 @@
 `…_metadata.jsonl`: human_accuracy (per cent as text, "" where unknown), breakdown (per cent that chose a, b, …).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +41,11 @@ def _read(file: Path) -> Iterator[tuple[str, StudentAnswers]]:
 
 
 def _share(record: Record, text: str) -> float | None:
-    """Per cent as text; UserError for anything that is neither empty nor from 0 to 100."""
+    """Per cent as text; None if it is empty, or impossible (the publisher misprints 50.3 as 500.3)."""
     if not text.strip():
         return None
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not 0 <= value <= 100:
-        raise record.error(f"found the students' share {text[:40]!r}; expected per cent, from 0 to 100")
-    return value / 100
+        raise record.error(f"found the students' share {text[:40]!r}; expected per cent, such as 92.5") from None
+    return value / 100 if 0 <= value <= 100 else None
