@@ -28,6 +28,10 @@ MAY_IMPORT = {
         "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "report",
         "runs", "errors",
     },
+    "comparison": {
+        "comparison", "configuration", "data", "scoring", "statistics", "report", "runs", "storage", "training",
+        "errors", "untrusted",
+    },
     "distributed": {
         "distributed", "training", "evaluation", "configuration", "data", "models", "inference", "report", "runs",
         "errors", "offline",
