@@ -1,0 +1,245 @@
+"""The questions on a page: which of them, and their texts and answers packed so that a browser opens them one by one.
+
+A page holds every question, or of very many a sample. The sample is drawn by a hash of the question's name, so it does
+not depend on how it was answered, is the same for every run, and needs one pass over the answers.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby, islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jmed.data.question import LANGUAGES, Question
+
+LIMIT = 20_000  # questions of a page
+BUDGET = 80_000_000  # characters of them
+LONGEST = 12_000  # characters of one text; of a longer one the page shows both ends
+GROUP = 100  # questions that are packed, and unpacked, together
+STEM = 90  # characters of a question in the list
+Name = tuple[str, str]  # benchmark, question_id
+Key = tuple[str, str, str]  # and language
+KEY = ("benchmark", "question_id")
+SHOWN = ("language", "prompt", "method", "prompt_text", "choices", "continuations", "option_logprobs", "response",
+         "prediction", "gold", "correct", "error", "tokens_in", "tokens_out")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunAnswers:
+    """The answers of one run: a table with the columns of answers.parquet."""
+
+    name: str
+    table: pa.Table
+
+
+class Questions:
+    """The questions that a page shows. `known` holds what the answers tables do not: stems, specialties, prohibited
+    choices; a question that is not in it is shown without them."""
+
+    def __init__(
+        self,
+        runs: Sequence[RunAnswers],
+        known: Mapping[Key, Question],
+        limit: int = LIMIT,
+        budget: int = BUDGET,
+    ) -> None:
+        self.runs, self._known = [run.name for run in runs], known
+        drawn, self.total = draw((name for run in runs for name in _names(run.table)), limit)
+        rows = _rows(drawn, runs)
+        self._names = sorted(_afford(drawn, rows, runs, budget))
+        taken = [[row for name in self._names for run, row in rows[name] if run == number] for number in range(len(runs))]
+        self._tables = [take(run.table.select((*KEY, *SHOWN)), places) for run, places in zip(runs, taken, strict=True)]
+
+    @property
+    def count(self) -> int:
+        """How many questions the page shows, of `total`."""
+        return len(self._names)
+
+    def index(self) -> str:
+        """What the list and the filters need of every question, packed."""
+        values = _Values()
+        rows = [self._index_row(name, answers, values) for name, answers in self._answers()]
+        head = {"runs": self.runs, "languages": LANGUAGES, "group": GROUP}
+        return pack({**head, "values": values.all, "questions": rows})
+
+    def _answers(self) -> Iterator[tuple[Name, list[dict[str, Any]]]]:
+        """Each question with its answers, rows of the tables with the number of the run; read a piece at a time."""
+        streams = [_read(table, number) for number, table in enumerate(self._tables)]
+        yield from ((name, list(rows)) for name, rows in groupby(merge(*streams, key=_name), key=_name))
+
+    def _index_row(self, name: Name, answers: list[dict[str, Any]], values: "_Values") -> list[Any]:
+        marks = {(run, language): "-" for run in range(len(self.runs)) for language in LANGUAGES}
+        shown = dict.fromkeys(LANGUAGES, "")
+        for answer in answers:
+            language = answer["language"]
+            if marks.get((answer["run"], language)) == "-":  # the first of several answers of a run
+                marks[answer["run"], language] = mark(answer)
+            if language in shown and not shown[language]:
+                shown[language] = self._stem((*name, language), answer)
+        question = next((self._known[*name, one] for one in LANGUAGES if (*name, one) in self._known), None)
+        part, specialty = (question.subset, question.specialty) if question else ("", "")
+        places = [values.place(kind, value) for kind, value in zip(VALUES, (name[0], part, specialty), strict=True)]
+        return [*places, name[1], "".join(marks.values()), *shown.values()]
+
+    def _stem(self, key: Key, answer: dict[str, Any]) -> str:
+        question = self._known.get(key)
+        stem = question.text if question else answer["prompt_text"]
+        return stem[:STEM] + "…" if len(stem) > STEM else stem
+
+    def groups(self) -> Iterator[str]:
+        """Texts and answers of `GROUP` questions at a time, packed, in the order of the index."""
+        questions = self._answers()
+        while group := list(islice(questions, GROUP)):
+            yield pack([self._detail(name, answers) for name, answers in group])
+
+    def _detail(self, name: Name, answers: list[dict[str, Any]]) -> dict[str, Any]:
+        """A question with its texts by language, its prompts, each once, and its answers."""
+        prompts: dict[str, int] = {}
+        texts: dict[str, dict[str, Any]] = {}
+        shown = []
+        for answer in answers:
+            key = (*name, answer["language"])
+            texts.setdefault(answer["language"], self._text(key, answer["choices"], answer["gold"]))
+            shown.append({
+                **{name: answer[name] for name in PASSED_ON}, "mark": mark(answer), "response": cut(answer["response"]),
+                "prompt_text": prompts.setdefault(answer["prompt_text"], len(prompts)),
+                "option_logprobs": [round(one, 4) for one in answer["option_logprobs"]],
+            })  # fmt: skip
+        return {"texts": texts, "prompts": list(map(cut, prompts)), "answers": shown}
+
+    def _text(self, key: Key, choices: list[str], gold: str) -> dict[str, Any]:
+        question = self._known.get(key)
+        text: dict[str, Any] = {"choices": choices, "gold": gold}
+        if question:
+            text |= {"text": cut(question.text), "context": cut(question.context), "block": question.block}
+            text |= {"prohibited": question.prohibited, "image": question.needs_image}
+        return text
+
+
+PASSED_ON = ("run", "language", "prompt", "method", "continuations", "prediction", "error", "tokens_in", "tokens_out")
+VALUES = ("benchmarks", "parts", "specialties")
+
+
+class _Values:
+    """Each value of a column once; the rows hold its place."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, dict[str, int]] = {kind: {} for kind in VALUES}
+
+    def place(self, kind: str, value: str) -> int:
+        places = self._places[kind]
+        return places.setdefault(value, len(places))
+
+    @property
+    def all(self) -> dict[str, list[str]]:
+        return {kind: list(places) for kind, places in self._places.items()}
+
+
+def draw(names: Iterable[Name], limit: int) -> tuple[list[Name], int]:
+    """At most `limit` of the different names, drawn evenly, in the order of the draw; and how many there are.
+
+    The names with the smallest hashes (a bottom-k sample): memory for the hashes of all and the names of the drawn.
+    """
+    drawn: dict[bytes, Name] = {}
+    seen: set[bytes] = set()
+    bound = b"\xff" * 9
+    for name in names:
+        digest = hashlib.blake2b("\0".join(name).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        seen.add(digest)
+        if digest < bound:
+            drawn[digest] = name
+            if len(drawn) >= 2 * limit:
+                bound = sorted(drawn)[limit]
+                drawn = {one: drawn[one] for one in sorted(drawn)[:limit]}
+    return [drawn[digest] for digest in sorted(drawn)[:limit]], len(seen)
+
+
+def _name(answer: Mapping[str, Any]) -> Name:
+    return answer["benchmark"], answer["question_id"]
+
+
+def mark(answer: Mapping[str, Any]) -> str:
+    """What became of an answer: `e` it failed, `1` right, `u` unread (and so wrong), `0` wrong."""
+    if answer["error"] is not None:
+        return "e"
+    if answer["correct"]:
+        return "1"
+    return "0" if answer["prediction"] else "u"
+
+
+def cut(text: str) -> str | list[Any]:
+    """A text, or of one that is too long [its start, how many characters are left out, its end]."""
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return [text[:half], len(text) - 2 * half, text[-half:]]
+
+
+def pack(value: Any) -> str:
+    """JSON, compressed, as text that means nothing to a reader of HTML."""
+    raw = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode("ascii")
+
+
+def _names(table: pa.Table) -> Iterator[Name]:
+    for batch in table.select(KEY).to_batches(max_chunksize=10_000):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _read(table: pa.Table, run: int) -> Iterator[dict[str, Any]]:
+    """The rows of a table, with the number of their run."""
+    for start in range(0, len(table), 1_000):
+        for row in table.slice(start, 1_000).to_pylist():
+            yield {**row, "run": run}
+
+
+def _rows(drawn: Iterable[Name], runs: Sequence[RunAnswers]) -> dict[Name, list[tuple[int, int]]]:
+    """Of each drawn question the rows, as (run, row of its table)."""
+    rows: dict[Name, list[tuple[int, int]]] = {name: [] for name in drawn}
+    for number, run in enumerate(runs):
+        for row, name in enumerate(_names(run.table)):
+            if name in rows:
+                rows[name].append((number, row))
+    return rows
+
+
+def _afford(
+    drawn: Iterable[Name], rows: Mapping[Name, list[tuple[int, int]]], runs: Sequence[RunAnswers], budget: int
+) -> list[Name]:
+    """As many of the drawn questions, in the order of the draw, as fit into the budget; at least one."""
+    sizes = [_sizes(run.table) for run in runs]
+    kept: list[Name] = []
+    for name in drawn:
+        budget -= sum(int(sizes[run][row]) for run, row in rows[name])
+        if budget < 0 and kept:
+            break
+        kept.append(name)
+    return kept
+
+
+def _sizes(table: pa.Table) -> np.ndarray:
+    """Of each row the characters of its long texts, as far as the page shows them."""
+    lengths = [pc.min_element_wise(pc.utf8_length(table[name]), LONGEST) for name in ("prompt_text", "response")]
+    return pc.add(*lengths).to_numpy()
+
+
+def take(table: pa.Table, rows: Sequence[int]) -> pa.Table:
+    """These rows in this order; batch by batch, for a column of a large table is too long for one array."""
+    order = np.argsort(rows, kind="stable")
+    ascending = np.asarray(rows, dtype=np.int64)[order]
+    pieces, start = [table.slice(0, 0)], 0
+    for batch in table.to_batches():
+        first, last = np.searchsorted(ascending, [start, start + len(batch)])
+        pieces.append(pa.Table.from_batches([batch.take(pa.array(ascending[first:last] - start))]))
+        start += len(batch)
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    return pa.concat_tables(pieces).combine_chunks().take(pa.array(back))
