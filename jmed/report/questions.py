@@ -8,6 +8,7 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -54,7 +55,8 @@ class Questions:
         self.runs, self._known = [run.name for run in runs], known
         drawn, self.total = draw((name for run in runs for name in _names(run.table)), limit)
         rows = _rows(drawn, runs)
-        self._names = sorted(_afford(drawn, rows, runs, budget))
+        self._names = sorted(_afford(drawn, rows, runs, budget), key=_natural)
+        self._places = {name: place for place, name in enumerate(self._names)}
         taken = [[row for name in self._names for run, row in rows[name] if run == number] for number in range(len(runs))]
         self._tables = [take(run.table.select((*KEY, *SHOWN)), places) for run, places in zip(runs, taken, strict=True)]
 
@@ -73,7 +75,8 @@ class Questions:
     def _answers(self) -> Iterator[tuple[Name, list[dict[str, Any]]]]:
         """Each question with its answers, rows of the tables with the number of the run; read a piece at a time."""
         streams = [_read(table, number) for number, table in enumerate(self._tables)]
-        yield from ((name, list(rows)) for name, rows in groupby(merge(*streams, key=_name), key=_name))
+        rows = merge(*streams, key=lambda row: self._places[_name(row)])
+        yield from ((name, list(answers)) for name, answers in groupby(rows, key=_name))
 
     def _index_row(self, name: Name, answers: list[dict[str, Any]], values: "_Values") -> list[Any]:
         marks = {(run, language): "-" for run in range(len(self.runs)) for language in LANGUAGES}
@@ -109,7 +112,7 @@ class Questions:
             key = (*name, answer["language"])
             texts.setdefault(answer["language"], self._text(key, answer["choices"], answer["gold"]))
             shown.append({
-                **{name: answer[name] for name in PASSED_ON}, "mark": mark(answer), "response": cut(answer["response"]),
+                **{column: answer[column] for column in PASSED_ON}, "mark": mark(answer), "response": cut(answer["response"]),
                 "prompt_text": prompts.setdefault(answer["prompt_text"], len(prompts)),
                 "option_logprobs": [round(one, 4) for one in answer["option_logprobs"]],
             })  # fmt: skip
@@ -160,6 +163,11 @@ def draw(names: Iterable[Name], limit: int) -> tuple[list[Name], int]:
                 bound = sorted(drawn)[limit]
                 drawn = {one: drawn[one] for one in sorted(drawn)[:limit]}
     return [drawn[digest] for digest in sorted(drawn)[:limit]], len(seen)
+
+
+def _natural(name: Name) -> list[Any]:
+    """A key that puts 112A2 before 112A10."""
+    return [[(len(part), part) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)] for text in name]
 
 
 def _name(answer: Mapping[str, Any]) -> Name:

@@ -4,10 +4,11 @@ const COLOURS = ["var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)"
 const SYMBOLS = ["circle", "diamond2", "triangle", "square", "star", "wye"];
 const SIGNS_OF_SYMBOLS = ["●", "◆", "▲", "■", "★", "Y"];
 const WIDEST_LABEL = 240;
+const STYLE = { fontSize: "12px" };
 const percent = share => `${(100 * share).toFixed(1)} %`;
 const charts = {};  // by the name in data-chart: ({ width }) => a Plot, or null where there is nothing to draw
 
-const width_of = text => [...text].reduce((sum, sign) => sum + (sign.codePointAt(0) > 0x2e7f ? 12 : 6.6), 0);
+const width_of = text => [...text].reduce((sum, sign) => sum + (sign.codePointAt(0) > 0x2e7f ? 13 : 7), 0);
 const label_margin = (labels, width) => Math.min(Math.max(...labels.map(width_of)) + 16, WIDEST_LABEL, width * 0.42);
 const style_of = (names, name) => Math.max(0, names.indexOf(name)) % COLOURS.length;
 
@@ -27,25 +28,27 @@ const interval_chart = (rows, { width, series, domain = [0, 1], form = percent, 
   if (!rows.length) return null;
   const labels = [...new Set(rows.map(row => row.label))];
   const place = row => style_of(series, row.series);
+  const members = d3.rollup(rows, group => group.length, row => row.label), alone = row => members.get(row.label) === 1;
   const shift = row => series.length < 2 ? 0 : (series.indexOf(row.series) - (series.length - 1) / 2) * Math.min(11, 22 / series.length);
-  const line = Math.max(26, 12 + 11 * series.length);
+  const line = Math.max(...members.values()) === 1 ? 24 : 14 + 11 * series.length;
   const marginLeft = label_margin(labels.map(harmless), width);
   const by_series = series.flatMap(name => {
-    const mine = rows.filter(row => row.series === name);
-    if (!mine.length) return [];
-    const dy = shift(mine[0]), stroke = COLOURS[place(mine[0])];
+    const of_name = rows.filter(row => row.series === name);
+    return [of_name.filter(row => alone(row)), of_name.filter(row => !alone(row))].filter(mine => mine.length).flatMap(mine => {
+    const dy = alone(mine[0]) ? 0 : shift(mine[0]), stroke = COLOURS[place(mine[0])];
     return [
       Plot.ruleY(mine, { y: "label", x1: "ci_low", x2: "ci_high", stroke, strokeWidth: 2.5, strokeOpacity: 0.65, dy }),
       Plot.dot(mine, { y: "label", x: "value", r: 4.5, fill: stroke, symbol: SYMBOLS[place(mine[0])], dy,
         title: row => `${harmless(row.label)}${series.length > 1 ? `, ${harmless(row.series)}` : ""}: ${form(row.value)} (${form(row.ci_low)} – ${form(row.ci_high)})`, tip: true }),
     ];
+    });
   });
   return Plot.plot({
-    width, marginLeft, marginRight: 20, marginTop: series.length > 1 ? 30 : 12, marginBottom: 38, height: 60 + (series.length > 1 ? 20 : 0) + line * labels.length,
+    style: STYLE, width, marginLeft, marginRight: 20, marginTop: series.length > 1 ? 30 : 12, marginBottom: 38, height: 60 + (series.length > 1 ? 20 : 0) + line * labels.length,
     x: { domain, percent: false, grid: true, label: axis, tickFormat: ticks ?? (share => (100 * share).toFixed(0)), ticks: width < 480 ? 5 : 10 },
     y: { domain: labels, label: null, padding: 0.3 },
     marks: [
-      Plot.axisY({ tickSize: 0, lineWidth: (marginLeft - 12) / 10, textOverflow: "ellipsis", tickFormat: harmless }),
+      Plot.axisY({ tickSize: 0, lineWidth: (marginLeft - 12) / 12, textOverflow: "ellipsis", tickFormat: harmless }),
       zero ? Plot.ruleX([0], { stroke: "var(--edge)" }) : null, ...by_series, ...legend(series),
     ],
   });
@@ -54,16 +57,17 @@ const interval_chart = (rows, { width, series, domain = [0, 1], form = percent, 
 // Rows of { x, y, name, series }: shares in two languages, with the line where both are equal.
 const scatter_chart = (rows, { width, x, y, series = [""] }) => {
   if (!rows.length) return null;
-  const side = Math.min(width, 520);
+  const side = Math.min(width, 560), spread = d3.extent(rows.flatMap(row => [row.x, row.y, row.x_low, row.x_high, row.y_low, row.y_high].filter(Number.isFinite)));
+  const domain = [Math.max(0, spread[0] - 0.05), Math.min(1, spread[1] + 0.05)];  // the same on both axes
   return Plot.plot({
-    width: side, height: side * 0.86, marginLeft: 52, marginBottom: 44, marginTop: series.length > 1 ? 30 : 16, marginRight: 20,
-    x: { domain: [0, 1], label: x, tickFormat: share => (100 * share).toFixed(0), grid: true, ticks: 5 }, y: { domain: [0, 1], label: y, tickFormat: share => (100 * share).toFixed(0), grid: true, ticks: 5 },
+    style: STYLE, width: side, height: side * 0.86, marginLeft: 52, marginBottom: 44, marginTop: series.length > 1 ? 30 : 16, marginRight: 20,
+    x: { domain, label: x, tickFormat: share => (100 * share).toFixed(0), grid: true, ticks: 5 }, y: { domain, label: y, tickFormat: share => (100 * share).toFixed(0), grid: true, ticks: 5 },
     marks: [
-      Plot.line([[0, 0], [1, 1]], { stroke: "var(--edge)", strokeDasharray: "4 4" }),
+      Plot.line(domain.map(end => [end, end]), { stroke: "var(--edge)", strokeDasharray: "4 4" }),
       rows[0].x_low === undefined ? null : Plot.link(rows, { x1: "x_low", x2: "x_high", y1: "y", y2: "y", stroke: row => COLOURS[style_of(series, row.series)], strokeOpacity: 0.45 }),
       rows[0].y_low === undefined ? null : Plot.link(rows, { x1: "x", x2: "x", y1: "y_low", y2: "y_high", stroke: row => COLOURS[style_of(series, row.series)], strokeOpacity: 0.45 }),
       Plot.dot(rows, { x: "x", y: "y", r: 5, fill: row => COLOURS[style_of(series, row.series)], symbol: row => SYMBOLS[style_of(series, row.series)], title: row => `${harmless(row.name)}: ${percent(row.x)}, ${percent(row.y)}`, tip: true }),
-      rows.length > 12 ? null : Plot.text(rows, { x: "x", y: "y", text: row => harmless(row.name), dy: -11, fontSize: 11 }),
+      rows.length > 12 ? null : Plot.text(rows, { x: "x", y: "y", text: row => harmless(row.name), dx: 8, dy: -9, textAnchor: "start", stroke: "var(--page)", fill: "currentColor" }),
       ...legend(series),
     ],
     symbol: { type: "identity" }, color: { type: "identity" },
@@ -76,11 +80,11 @@ const exam_chart = (rows, { width }) => {
   const labels = [...new Set(rows.map(row => row.label))], parts = [...new Set(rows.map(row => row.part))];
   const marginLeft = label_margin(labels.map(harmless), width);
   return Plot.plot({
-    width, marginLeft, marginRight: 20, marginTop: 26, marginBottom: 38, height: 70 + parts.length * (30 + 26 * labels.length),
+    style: STYLE, width, marginLeft, marginRight: 20, marginTop: 26, marginBottom: 38, height: 70 + parts.length * (30 + 26 * labels.length),
     x: { label: one_of("points", "点"), grid: true, domain: [0, Math.max(...rows.map(row => row.max))] }, y: { domain: labels, label: null, padding: 0.3 }, fy: { domain: parts, label: null, axis: null, padding: 0.2 },
     marks: [
       Plot.text(parts, { fy: part => part, text: part => part, frameAnchor: "top-left", dy: -13, fontWeight: 600 }),
-      Plot.axisY({ tickSize: 0, lineWidth: (marginLeft - 12) / 10, textOverflow: "ellipsis", tickFormat: harmless }),
+      Plot.axisY({ tickSize: 0, lineWidth: (marginLeft - 12) / 12, textOverflow: "ellipsis", tickFormat: harmless }),
       Plot.barX(rows, { fy: "part", y: "label", x: "max", fill: "var(--c0)", fillOpacity: 0.16 }),
       Plot.barX(rows, { fy: "part", y: "label", x: "points", fill: "var(--c0)", title: row => `${harmless(row.label)}, ${row.part}: ${row.points}/${row.max}${row.mark === null ? "" : ` (${one_of("pass mark", "合格基準")} ${row.mark})`}`, tip: true }),
       Plot.tickX(rows.filter(row => row.mark !== null), { fy: "part", y: "label", x: "mark", stroke: "var(--c1)", strokeWidth: 3 }),
@@ -98,7 +102,7 @@ const draw_figure = figure => {
   const plot = charts[figure.dataset.chart]({ width: Math.max(280, place.clientWidth) });
   figure.hidden = plot === null;
   if (!plot) return;
-  const caption = cell_text(figure.querySelector("figcaption"));
+  const caption = cell_text(figure.querySelector(`figcaption > span[lang="${language()}"]`));
   plot.setAttribute("role", "img");
   plot.setAttribute("aria-label", `${caption}. ${one_of("The same figures stand in the table that follows.", "同じ数値は続く表にあります。")}`);
   place.replaceChildren(plot);
@@ -109,7 +113,7 @@ const start_charts = () => {
     const name = figure.dataset.chart;
     const button = element("button", { type: "button", onclick: () => save(`${name}.svg`, "image/svg+xml", svg_text(figure.querySelector("svg"))) }, "SVG");
     labelled(button, `Save the chart "${name}" as SVG`, `図「${name}」をSVGで保存`);
-    figure.append(element("div", { class: "tools" }, button));
+    figure.querySelector("figcaption").append(element("span", { class: "tools" }, button));
     draw_figure(figure);
   }
   const redraw = () => figures.forEach(draw_figure);
