@@ -57,7 +57,9 @@ class Questions:
         rows = _rows(drawn, runs)
         self._names = sorted(_afford(drawn, rows, runs, budget), key=_natural)
         self._places = {name: place for place, name in enumerate(self._names)}
-        taken = [[row for name in self._names for run, row in rows[name] if run == number] for number in range(len(runs))]
+        taken = [
+            [row for name in self._names for run, row in rows[name] if run == number] for number in range(len(runs))
+        ]
         self._tables = [take(run.table.select((*KEY, *SHOWN)), places) for run, places in zip(runs, taken, strict=True)]
 
     @property
@@ -111,11 +113,15 @@ class Questions:
         for answer in answers:
             key = (*name, answer["language"])
             texts.setdefault(answer["language"], self._text(key, answer["choices"], answer["gold"]))
-            shown.append({
-                **{column: answer[column] for column in PASSED_ON}, "mark": mark(answer), "response": cut(answer["response"]),
-                "prompt_text": prompts.setdefault(answer["prompt_text"], len(prompts)),
-                "option_logprobs": [round(one, 4) for one in answer["option_logprobs"]],
-            })  # fmt: skip
+            shown.append(
+                {
+                    **{column: answer[column] for column in PASSED_ON},
+                    "mark": mark(answer),
+                    "response": cut(answer["response"]),
+                    "prompt_text": prompts.setdefault(answer["prompt_text"], len(prompts)),
+                    "option_logprobs": [round(one, 4) for one in answer["option_logprobs"]],
+                }
+            )
         return {"texts": texts, "prompts": list(map(cut, prompts)), "answers": shown}
 
     def _text(self, key: Key, choices: list[str], gold: str) -> dict[str, Any]:

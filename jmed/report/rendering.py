@@ -23,19 +23,21 @@ SCRIPTS = ("dom", "language", "download", "charts", "run_charts", "comparison_ch
 STYLES = ("page", "tables", "questions", "print")
 
 
-def write_page(
-    template: str, document: dict[str, Any], questions: Questions, file: Path, **values: Any
-) -> None:
+def write_page(template: str, document: dict[str, Any], questions: Questions, file: Path, **values: Any) -> None:
     """Write a page piece by piece: whole or not at all. `document` is the JSON that all its figures come from."""
     scripts = [*map(read_asset, LIBRARIES), own_script()]
-    pieces = _environment().get_template(template).generate(
-        document=document,
-        figure=Figures(document),
-        questions=questions,
-        scripts=[Markup(one) for one in scripts],  # our own and the libraries', never a stranger's
-        style=Markup("\n".join(read_asset(f"assets/{name}.css") for name in STYLES)),
-        hashes=[_hash(one) for one in scripts],
-        **values,
+    pieces = (
+        _environment()
+        .get_template(template)
+        .generate(
+            document=document,
+            figure=Figures(document),
+            questions=questions,
+            scripts=[Markup(one) for one in scripts],  # our own and the libraries', never a stranger's
+            style=Markup("\n".join(read_asset(f"assets/{name}.css") for name in STYLES)),
+            hashes=[_hash(one) for one in scripts],
+            **values,
+        )
     )
     with whole(file) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(pieces)
@@ -73,5 +75,3 @@ def _finalize(value: Any) -> Any:
 def _hash(script: str) -> str:
     """The hash by which the page's policy lets a script run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
