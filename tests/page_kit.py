@@ -11,7 +11,8 @@ import pyarrow as pa
 from jmed.data.question import Question
 from jmed.evaluation.table import ANSWERS
 from jmed.report.page import write_run_page
-from jmed.report.questions import Key, RunAnswers
+from jmed.report.questions import Key
+from jmed.report.sampling import RunAnswers
 from jmed.statistics.intervals import wilson
 
 VOID = {"meta", "input", "br", "hr", "link", "img"}

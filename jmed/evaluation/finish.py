@@ -14,7 +14,7 @@ from jmed.evaluation.marks import Marked
 from jmed.evaluation.results import make_results
 from jmed.evaluation.table import ANSWERS
 from jmed.report.page import write_run_page
-from jmed.report.questions import RunAnswers
+from jmed.report.sampling import RunAnswers
 from jmed.report.terminal import print_results
 from jmed.runs.files import write_table
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from jmed.data.question import Question
 from jmed.report.exams import why
-from jmed.report.questions import Key, Questions, RunAnswers
+from jmed.report.questions import Key, Questions
 from jmed.report.rendering import write_page
+from jmed.report.sampling import RunAnswers
 from jmed.report.words import pair, word
 from jmed.untrusted import printable
 

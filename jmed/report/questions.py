@@ -1,44 +1,23 @@
-"""The questions on a page: which of them, and their texts and answers packed so that a browser opens them one by one.
-
-A page holds every question, or of very many a sample. The sample is drawn by a hash of the question's name, so it does
-not depend on how it was answered, is the same for every run, and needs one pass over the answers.
-"""
+"""The questions on a page: their texts and answers, packed so that a browser opens them a few at a time."""
 
 import base64
 import gzip
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import groupby, islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jmed.data.question import LANGUAGES, Question
+from jmed.report.sampling import BUDGET, LIMIT, LONGEST, Name, RunAnswers, sample
 
-LIMIT = 20_000  # questions of a page
-BUDGET = 80_000_000  # characters of them
-LONGEST = 12_000  # characters of one text; of a longer one the page shows both ends
 GROUP = 100  # questions that are packed, and unpacked, together
 STEM = 90  # characters of a question in the list
-Name = tuple[str, str]  # benchmark, question_id
-Key = tuple[str, str, str]  # and language
-KEY = ("benchmark", "question_id")
+Key = tuple[str, str, str]  # benchmark, question_id, language
 SHOWN = ("language", "prompt", "method", "prompt_text", "choices", "continuations", "option_logprobs", "response",
          "prediction", "gold", "correct", "error", "tokens_in", "tokens_out")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RunAnswers:
-    """The answers of one run: a table with the columns of answers.parquet."""
-
-    name: str
-    table: pa.Table
 
 
 class Questions:
@@ -53,19 +32,18 @@ class Questions:
         budget: int = BUDGET,
     ) -> None:
         self.runs, self._known = [run.name for run in runs], known
-        drawn, self.total = draw((name for run in runs for name in _names(run.table)), limit)
-        rows = _rows(drawn, runs)
-        self._names = sorted(_afford(drawn, rows, runs, budget), key=_natural)
-        self._places = {name: place for place, name in enumerate(self._names)}
-        taken = [
-            [row for name in self._names for run, row in rows[name] if run == number] for number in range(len(runs))
-        ]
-        self._tables = [take(run.table.select((*KEY, *SHOWN)), places) for run, places in zip(runs, taken, strict=True)]
+        self._sample = sample(runs, SHOWN, limit, budget)
+        self._places = {name: place for place, name in enumerate(self._sample.names)}
+
+    @property
+    def total(self) -> int:
+        """How many questions the runs answered."""
+        return self._sample.total
 
     @property
     def count(self) -> int:
         """How many questions the page shows, of `total`."""
-        return len(self._names)
+        return len(self._sample.names)
 
     def index(self) -> str:
         """What the list and the filters need of every question, packed."""
@@ -76,7 +54,7 @@ class Questions:
 
     def _answers(self) -> Iterator[tuple[Name, list[dict[str, Any]]]]:
         """Each question with its answers, rows of the tables with the number of the run; read a piece at a time."""
-        streams = [_read(table, number) for number, table in enumerate(self._tables)]
+        streams = [_read(table, number) for number, table in enumerate(self._sample.tables)]
         rows = merge(*streams, key=lambda row: self._places[_name(row)])
         yield from ((name, list(answers)) for name, answers in groupby(rows, key=_name))
 
@@ -152,30 +130,6 @@ class _Values:
         return {kind: list(places) for kind, places in self._places.items()}
 
 
-def draw(names: Iterable[Name], limit: int) -> tuple[list[Name], int]:
-    """At most `limit` of the different names, drawn evenly, in the order of the draw; and how many there are.
-
-    The names with the smallest hashes (a bottom-k sample): memory for the hashes of all and the names of the drawn.
-    """
-    drawn: dict[bytes, Name] = {}
-    seen: set[bytes] = set()
-    bound = b"\xff" * 9
-    for name in names:
-        digest = hashlib.blake2b("\0".join(name).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        seen.add(digest)
-        if digest < bound:
-            drawn[digest] = name
-            if len(drawn) >= 2 * limit:
-                bound = sorted(drawn)[limit]
-                drawn = {one: drawn[one] for one in sorted(drawn)[:limit]}
-    return [drawn[digest] for digest in sorted(drawn)[:limit]], len(seen)
-
-
-def _natural(name: Name) -> list[Any]:
-    """A key that puts 112A2 before 112A10."""
-    return [[(len(part), part) if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)] for text in name]
-
-
 def _name(answer: Mapping[str, Any]) -> Name:
     return answer["benchmark"], answer["question_id"]
 
@@ -203,57 +157,8 @@ def pack(value: Any) -> str:
     return base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode("ascii")
 
 
-def _names(table: pa.Table) -> Iterator[Name]:
-    for batch in table.select(KEY).to_batches(max_chunksize=10_000):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
 def _read(table: pa.Table, run: int) -> Iterator[dict[str, Any]]:
     """The rows of a table, with the number of their run."""
     for start in range(0, len(table), 1_000):
         for row in table.slice(start, 1_000).to_pylist():
             yield {**row, "run": run}
-
-
-def _rows(drawn: Iterable[Name], runs: Sequence[RunAnswers]) -> dict[Name, list[tuple[int, int]]]:
-    """Of each drawn question the rows, as (run, row of its table)."""
-    rows: dict[Name, list[tuple[int, int]]] = {name: [] for name in drawn}
-    for number, run in enumerate(runs):
-        for row, name in enumerate(_names(run.table)):
-            if name in rows:
-                rows[name].append((number, row))
-    return rows
-
-
-def _afford(
-    drawn: Iterable[Name], rows: Mapping[Name, list[tuple[int, int]]], runs: Sequence[RunAnswers], budget: int
-) -> list[Name]:
-    """As many of the drawn questions, in the order of the draw, as fit into the budget; at least one."""
-    sizes = [_sizes(run.table) for run in runs]
-    kept: list[Name] = []
-    for name in drawn:
-        budget -= sum(int(sizes[run][row]) for run, row in rows[name])
-        if budget < 0 and kept:
-            break
-        kept.append(name)
-    return kept
-
-
-def _sizes(table: pa.Table) -> np.ndarray:
-    """Of each row the characters of its long texts, as far as the page shows them."""
-    lengths = [pc.min_element_wise(pc.utf8_length(table[name]), LONGEST) for name in ("prompt_text", "response")]
-    return pc.add(*lengths).to_numpy()
-
-
-def take(table: pa.Table, rows: Sequence[int]) -> pa.Table:
-    """These rows in this order; batch by batch, for a column of a large table is too long for one array."""
-    order = np.argsort(rows, kind="stable")
-    ascending = np.asarray(rows, dtype=np.int64)[order]
-    pieces, start = [table.slice(0, 0)], 0
-    for batch in table.to_batches():
-        first, last = np.searchsorted(ascending, [start, start + len(batch)])
-        pieces.append(pa.Table.from_batches([batch.take(pa.array(ascending[first:last] - start))]))
-        start += len(batch)
-    back = np.empty(len(order), dtype=np.int64)
-    back[order] = np.arange(len(order))
-    return pa.concat_tables(pieces).combine_chunks().take(pa.array(back))

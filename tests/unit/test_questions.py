@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jmed.report.questions import GROUP, LONGEST, Questions, RunAnswers, cut, draw, mark, pack, take
+from jmed.report.questions import GROUP, Questions, cut, mark, pack
+from jmed.report.sampling import LONGEST, RunAnswers, draw, take
 from tests.page_kit import answer, known, table
 
 

@@ -8,4 +8,4 @@ choose_language(navigator.languages.map(tag => tag.slice(0, 2)).find(tag => tag 
 start_contents();
 start_charts();
 document.querySelectorAll("table[data-export]").forEach(add_table_exports);
-start_questions().then(() => { document.documentElement.dataset.ready = "yes"; });
+start_questions().then(() => { performance.mark("ready"); document.documentElement.dataset.ready = "yes"; });
