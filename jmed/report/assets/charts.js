@@ -74,6 +74,24 @@ const scatter_chart = (rows, { width, x, y, series = [""] }) => {
   });
 };
 
+// Rows of { x, y, series, low, high }: lines, with points and their intervals where there are any.
+const line_chart = (rows, { width, series, x, y, dots = true, diagonal = false }) => {
+  if (!rows.length) return null;
+  const side = Math.min(width, diagonal ? 560 : 860), colour = row => COLOURS[style_of(series, row.series)];
+  return Plot.plot({
+    style: STYLE, width: side, height: diagonal ? side * 0.86 : 340, marginLeft: 52, marginBottom: 44, marginTop: series.length > 1 ? 34 : 22, marginRight: 20,
+    x: { grid: true, ...x }, y: { grid: true, ...y }, color: { type: "identity" }, symbol: { type: "identity" },
+    marks: [
+      diagonal ? Plot.line([[0, 0], [1, 1]], { stroke: "var(--edge)", strokeDasharray: "4 4" }) : null,
+      Plot.line(rows, { x: "x", y: "y", z: "series", stroke: colour, strokeWidth: 1.75 }),
+      rows.some(row => row.low !== undefined) ? Plot.ruleX(rows.filter(row => row.low !== undefined), { x: "x", y1: "low", y2: "high", stroke: colour, strokeOpacity: 0.5 }) : null,
+      dots ? Plot.dot(rows, { x: "x", y: "y", r: 4, fill: colour, symbol: row => SYMBOLS[style_of(series, row.series)], title: row => `${harmless(row.series)}: ${row.y.toPrecision(4)} (${row.x.toPrecision(4)})`, tip: true }) : null,
+      ...legend(series),
+    ],
+  });
+};
+const SHARE_AXIS = { domain: [0, 1], tickFormat: share => (100 * share).toFixed(0), ticks: 5 };
+
 // Rows of { label, part, points, max, mark }: what was reached of what there was, against the pass mark.
 const exam_chart = (rows, { width }) => {
   if (!rows.length) return null;
@@ -97,9 +115,10 @@ const exam_rows = exams => ["compulsory", "general"].flatMap((part, place) => ex
 })));
 
 // Draw a figure into its place; one without data is taken away.
-const draw_figure = figure => {
+const PAPER_WIDTH = 680;  // pixels between the margins of a sheet
+const draw_figure = (figure, width) => {
   const place = figure.querySelector(".plot");
-  const plot = charts[figure.dataset.chart]({ width: Math.max(280, place.clientWidth) });
+  const plot = charts[figure.dataset.chart]({ ...figure.dataset, width: width ?? Math.max(280, place.clientWidth) });
   figure.hidden = plot === null;
   if (!plot) return;
   const caption = cell_text(figure.querySelector(`figcaption > span[lang="${language()}"]`));
@@ -116,7 +135,9 @@ const start_charts = () => {
     figure.querySelector("figcaption").append(element("span", { class: "tools" }, button));
     draw_figure(figure);
   }
-  const redraw = () => figures.forEach(draw_figure);
+  const redraw = () => figures.forEach(figure => draw_figure(figure));
+  window.addEventListener("beforeprint", () => figures.forEach(figure => draw_figure(figure, PAPER_WIDTH)));
+  window.addEventListener("afterprint", redraw);
   on_language.push(redraw);
   let width = document.body.clientWidth, waiting;
   new ResizeObserver(() => {
