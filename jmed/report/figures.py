@@ -6,11 +6,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from jmed.untrusted import printable
+
 MISSING = "–"
 FORMS: dict[str, Callable[[Any], str]] = {
+    "text": lambda text: printable(str(text)),  # a sentence that holds figures
     "number": lambda n: f"{n:,}",
     "percent": lambda share: f"{100 * share:.1f}",
-    "signed": lambda share: f"{100 * share:+.1f}",  # a difference of two shares, in points
+    "signed": lambda share: f"{100 * share:+.1f}".replace("-", "−"),  # a difference of two shares, in points
     "decimal": lambda x: f"{x:.3f}",
     "p": lambda p: f"{p:.3f}" if p >= 0.001 else "<0.001",
     "amount": lambda x: f"{x:,.1f}" if abs(x) < 1000 else f"{x:,.0f}",

@@ -63,7 +63,11 @@ def _environment() -> Environment:
     environment.globals |= {
         "t": text, "at": at, "words": words, "version": __version__, "most_prohibited": MOST_PROHIBITED,
     }  # fmt: skip
-    environment.filters |= {"word": lambda key: pair(*map(printable, word(key)))}
+    environment.filters |= {
+        "word": lambda key: pair(*map(printable, word(key))),
+        "en": lambda key: word(key)[0],
+        "ja": lambda key: word(key)[1],
+    }
     return environment
 
 

@@ -29,6 +29,11 @@ WORDS: dict[str, Pair] = {
     "withdrawn from the marking, not answered": ("withdrawn from the marking, not answered", "採点対象外（回答なし）"),
     "withdrawn, no right answer": ("withdrawn, no right answer", "採点対象外（正答なし）"),
     "no choices, which method letters needs": ("no choices, which method letters needs", "選択肢なし（lettersに必要）"),
+    "specialty": ("specialty", "診療科・領域"),
+    "student_accuracy": ("students' accuracy", "受験者の正答率"),
+    "stem_length": ("length of the question", "問題文の長さ"),
+    "answers": ("number of right answers", "正答の数"),
+    "students": ("students", "受験者"),
     "no choices, which method options needs": ("no choices, which method options needs", "選択肢なし（optionsに必要）"),
 }
 

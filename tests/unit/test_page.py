@@ -32,7 +32,10 @@ def read(results: dict[str, Any], identity: dict[str, Any], folder: Path) -> Pag
 FORMS = {  # how a figure is shown, said again here
     "number": lambda x: f"{x:,}",
     "percent": lambda x: f"{x * 100:.1f}",
-    "signed": lambda x: f"{x * 100:+.1f}",
+    "signed": lambda x: ("+" if x >= 0 else "−") + f"{abs(x) * 100:.1f}",
+    "p": lambda x: "<0.001" if x < 0.001 else f"{x:.3f}",
+    "amount": lambda x: f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.1f}",
+    "text": str,
     "decimal": lambda x: f"{x:.3f}",
     "duration": lambda x: f"{x:.1f} s" if x < 60 else f"{x // 3600:.0f}:{x // 60 % 60:02.0f}:{x % 60:02.0f}",
 }

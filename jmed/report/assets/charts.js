@@ -60,7 +60,7 @@ const scatter_chart = (rows, { width, x, y, series = [""] }) => {
   const side = Math.min(width, 560), spread = d3.extent(rows.flatMap(row => [row.x, row.y, row.x_low, row.x_high, row.y_low, row.y_high].filter(Number.isFinite)));
   const domain = [Math.max(0, spread[0] - 0.05), Math.min(1, spread[1] + 0.05)];  // the same on both axes
   return Plot.plot({
-    style: STYLE, width: side, height: side * 0.86, marginLeft: 52, marginBottom: 44, marginTop: series.length > 1 ? 30 : 16, marginRight: 20,
+    style: STYLE, width: side, height: side * 0.86, marginLeft: 52, marginBottom: 44, marginTop: series.length > 1 ? 50 : 24, marginRight: 20,
     x: { domain, label: x, tickFormat: share => (100 * share).toFixed(0), grid: true, ticks: 5 }, y: { domain, label: y, tickFormat: share => (100 * share).toFixed(0), grid: true, ticks: 5 },
     marks: [
       Plot.line(domain.map(end => [end, end]), { stroke: "var(--edge)", strokeDasharray: "4 4" }),
@@ -79,7 +79,7 @@ const line_chart = (rows, { width, series, x, y, dots = true, diagonal = false }
   if (!rows.length) return null;
   const side = Math.min(width, diagonal ? 560 : 860), colour = row => COLOURS[style_of(series, row.series)];
   return Plot.plot({
-    style: STYLE, width: side, height: diagonal ? side * 0.86 : 340, marginLeft: 52, marginBottom: 44, marginTop: series.length > 1 ? 34 : 22, marginRight: 20,
+    style: STYLE, width: side, height: diagonal ? side * 0.86 : 340, marginLeft: 52, marginBottom: 44, marginTop: series.length > 1 ? 50 : 24, marginRight: 20,
     x: { grid: true, ...x }, y: { grid: true, ...y }, color: { type: "identity" }, symbol: { type: "identity" },
     marks: [
       diagonal ? Plot.line([[0, 0], [1, 1]], { stroke: "var(--edge)", strokeDasharray: "4 4" }) : null,

@@ -116,7 +116,7 @@ class QuestionBrowser {
       this.select("part", ["Part", "区分"], by_name(values.parts)),
       this.select("specialty", ["Specialty", "診療科・領域"], by_name(values.specialties)),
       this.select("run", ["Run", "モデル"], named(runs)),
-      this.select("language", ["Language of the question", "問題の言語"], languages.map(key => [key, ...LANGUAGE_NAMES[key]])),
+      this.select("language", ["Language", "言語"], languages.map(key => [key, ...LANGUAGE_NAMES[key]])),
       this.select("mark", ["Answer", "正誤"], [["1", "right", "正解"], ["wrong", "wrong, any kind", "不正解（すべて）"], ["u", "unread", "読み取り不能"], ["e", "failed or missing", "失敗・無回答"]]),
       this.select("disagreement", ["Disagreement", "不一致"], disagreements));
   }
