@@ -35,6 +35,7 @@ def write_comparison_page(
         before=_filled(BEFORE_EXAMS, comparison),
         after=_filled(AFTER_EXAMS, comparison),
         exams=[(name, rows) for name, rows in _exams(exams)],
+        exam_chart="candidates",
         misprints=any(exam["prohibited_choices"] != exam["prohibited_choices_folded"] for exam in exams),
         leaderboards=_leaderboards(comparison),
         listed=LISTED,

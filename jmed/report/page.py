@@ -38,6 +38,7 @@ def write_run_page(
         score_groups=_grouped(_placed(results, "scores"), "benchmark"),
         subset_groups=_grouped(subsets, "benchmark"),
         exams=[(name, [_exam_row(*one) for one in rows]) for name, rows in _grouped(exams, "exam")],
+        exam_chart="exams",
         misprints=any(exam["prohibited_choices"] != exam["prohibited_choices_folded"] for _, exam in exams),
     )
 

@@ -71,7 +71,7 @@ LANGUAGES = Section(
     ),
     (
         Chart(
-            "languages",
+            "both_languages",
             ("Each run in both languages", "モデルごとの日本語と英語の正答率"),
             (
                 "Above the line: better in Japanese. Below: better in English.",

@@ -38,7 +38,7 @@ def test_every_chart_is_drawn_without_an_error(opened: Browser, page: Path) -> N
     assert undrawn == []
     counts = opened.run(
         "const n = (kind, mark) => document.querySelectorAll(`[data-chart=${kind}] [aria-label=${mark}] > *`).length;"
-        "return [n('differences', 'dot'), n('languages', 'dot'), n('loss', 'line')]"
+        "return [n('differences', 'dot'), n('both_languages', 'dot'), n('loss', 'line')]"
     )
     assert counts == [6, 3, 1]
     opened.run("document.getElementById('ja').click()")

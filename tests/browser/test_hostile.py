@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from jmed.report.comparison import write_comparison_page
+from jmed.report.sampling import RunAnswers
 from tests.browser.conftest import Browser
-from tests.page_kit import answer, make_identity, make_results, make_run_page
+from tests.comparison_kit import NAMES, make_comparison, make_rows
+from tests.page_kit import answer, make_identity, make_results, make_run_page, table
 
 ATTACKS = (
     "<script>window.hacked = 1</script>",
@@ -83,6 +86,25 @@ def test_the_charts_show_names_as_text(browser: Browser, page: Path) -> None:
     labels = browser.run("return document.querySelector('[data-chart=scores] svg').textContent")
     assert "<script>" in labels
     assert "\u202e" not in labels
+
+
+def test_a_comparison_shows_it_as_text_too(browser: Browser, tmp_path: Path) -> None:
+    names = ["\n".join(ATTACKS), *NAMES[1:]]
+    rows = {name: make_rows(kind) for name, kind in zip(names, NAMES, strict=True)}
+    write_comparison_page(
+        make_comparison(rows), [RunAnswers(name, table(rows[name])) for name in names], tmp_path / "c.html"
+    )
+    browser.open(tmp_path / "c.html")
+    browser.run("document.querySelector('.question summary').click()")
+    browser.wait("document.querySelector('.detail')")
+    assert browser.run("return [window.hacked ?? null, document.querySelectorAll('img, base, iframe').length]") == [
+        None,
+        0,
+    ]
+    assert browser.run("return document.querySelectorAll('.plot script, .plot img, .plot foreignObject').length") == 0
+    assert ATTACKS[0] in browser.run("return document.querySelector('.side').innerText")
+    assert browser.requests() == [(tmp_path / "c.html").as_uri()]
+    assert browser.console() == []
 
 
 def test_no_spreadsheet_computes_an_id(browser: Browser, page: Path) -> None:

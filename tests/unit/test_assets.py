@@ -32,6 +32,11 @@ def test_all_scripts_are_in_the_page_and_none_ends_it() -> None:
         assert not re.search(r"</script|<!--|\r", text, re.IGNORECASE)
 
 
+def test_every_chart_has_a_name_of_its_own() -> None:
+    names = re.findall(r"^charts\.(\w+) =", own_script(), re.MULTILINE)
+    assert len(names) == len(set(names)) > 10
+
+
 def test_no_script_reads_text_as_html_or_code() -> None:
     risky = (
         r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|srcdoc|\beval\(|new Function|setTimeout\(\""

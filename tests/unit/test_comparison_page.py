@@ -52,7 +52,7 @@ def test_every_section_and_chart_is_there(comparison: dict[str, Any], tmp_path: 
     assert len(ids) == len(set(ids))
     assert {section.name for section in SECTIONS} | {"summary", "exams", "questions"} <= set(ids)
     kinds = {attributes["data-chart"] for tag, attributes in tags if tag == "figure"}
-    assert kinds == {chart.kind for section in SECTIONS for chart in section.charts} | {"exams"}
+    assert kinds == {chart.kind for section in SECTIONS for chart in section.charts} | {"candidates"}
     values = [attributes["data-value"] for tag, attributes in tags if attributes.get("data-chart") == "position"]
     assert values == list(NAMES)
     assert all(attributes.get("scope") for tag, attributes in tags if tag == "th")

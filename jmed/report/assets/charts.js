@@ -44,7 +44,7 @@ const interval_chart = (rows, { width, series, domain = [0, 1], form = percent, 
     });
   });
   return Plot.plot({
-    style: STYLE, width, marginLeft, marginRight: 20, marginTop: series.length > 1 ? 30 : 12, marginBottom: 38, height: 60 + (series.length > 1 ? 20 : 0) + line * labels.length,
+    style: STYLE, width, marginLeft, marginRight: 20, marginTop: series.length > 1 ? 30 : 12, marginBottom: 44, height: 66 + (series.length > 1 ? 20 : 0) + line * labels.length,
     x: { domain, percent: false, grid: true, label: axis, tickFormat: ticks ?? (share => (100 * share).toFixed(0)), ticks: width < 480 ? 5 : 10 },
     y: { domain: labels, label: null, padding: 0.3 },
     marks: [
@@ -98,7 +98,7 @@ const exam_chart = (rows, { width }) => {
   const labels = [...new Set(rows.map(row => row.label))], parts = [...new Set(rows.map(row => row.part))];
   const marginLeft = label_margin(labels.map(harmless), width);
   return Plot.plot({
-    style: STYLE, width, marginLeft, marginRight: 20, marginTop: 26, marginBottom: 38, height: 70 + parts.length * (30 + 26 * labels.length),
+    style: STYLE, width, marginLeft, marginRight: 20, marginTop: 26, marginBottom: 44, height: 70 + parts.length * (30 + 26 * labels.length),
     x: { label: one_of("points", "点"), grid: true, domain: [0, Math.max(...rows.map(row => row.max))] }, y: { domain: labels, label: null, padding: 0.3 }, fy: { domain: parts, label: null, axis: null, padding: 0.2 },
     marks: [
       Plot.text(parts, { fy: part => part, text: part => part, frameAnchor: "top-left", dy: -13, fontWeight: 600 }),

@@ -3,7 +3,6 @@
 const all = key => page_document[key] ?? [];
 const runs_of = rows => [...new Set(rows.map(row => row.run))];
 const ACCURACY = () => one_of("accuracy (%)", "正答率（%）");
-const where = row => [row.run, row.benchmark, row.language && name_of_language(row.language)].filter(Boolean).join(", ");
 const several = (rows, key) => new Set(rows.map(row => row[key])).size > 1;
 // Names no longer than needed: the run, and what else differs.
 const label_of = (rows, ...keys) => row => keys.filter(key => key === "run" || several(rows, key)).map(key => key === "language" ? name_of_language(row[key]) : row[key]).join(", ");
@@ -14,13 +13,13 @@ charts.accuracy = ({ width, value }) => {
   return interval_chart(rows, { width, series: languages_of(boards), axis: ACCURACY() });
 };
 charts.differences = ({ width }) => {
-  const pairs = all("pairs"), label = label_of(pairs, "benchmark", "first", "second");
+  const pairs = all("pairs");
   const rows = pairs.map(pair => ({ ...pair, value: pair.difference, series: name_of_language(pair.language), label: `${pair.second} − ${pair.first}${several(pairs, "benchmark") ? `, ${pair.benchmark}` : ""}` }));
   const reach = Math.max(0.05, ...rows.flatMap(row => [Math.abs(row.ci_low), Math.abs(row.ci_high)])) * 1.05;
   const points = share => `${share > 0 ? "+" : ""}${(100 * share).toFixed(1)}`;
   return interval_chart(rows, { width, series: languages_of(pairs), domain: [-reach, reach], zero: true, form: points, ticks: share => (share > 0 ? "+" : "") + +(100 * share).toFixed(1), axis: one_of("difference (points)", "差（ポイント）") });
 };
-charts.languages = ({ width }) => {
+charts.both_languages = ({ width }) => {
   const found = new Map();
   for (const board of all("leaderboards")) for (const rank of board.ranks) {
     const key = JSON.stringify([board.benchmark, rank.run]);
@@ -68,7 +67,7 @@ charts.epochs = ({ width }) => {
   return line_chart(exams.map(exam => ({ series: label(exam), x: exam.epoch, y: exam.value, low: exam.ci_low, high: exam.ci_high })),
     { width, series: [...new Set(exams.map(label))], x: { label: one_of("epoch", "エポック") }, y: { ...SHARE_AXIS, label: ACCURACY() } });
 };
-const run_exams = charts.exams;
-charts.exams = ({ width }) => page_document.model === undefined
-  ? exam_chart(exam_rows(all("exams").map(exam => ({ ...exam, label: `${exam.exam}, ${exam.run}${several(all("exams"), "language") ? `, ${name_of_language(exam.language)}` : ""}` }))), { width })
-  : run_exams({ width });
+charts.candidates = ({ width }) => {
+  const exams = all("exams"), label = label_of(exams, "exam", "run", "language");
+  return exam_chart(exam_rows(exams.map(exam => ({ ...exam, label: label(exam) }))), { width });
+};

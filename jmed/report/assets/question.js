@@ -13,6 +13,10 @@ const mark_sign = (mark, language) => {
   return element("span", { class: `mark ${kind}` }, element("span", { "aria-hidden": "true" }, ...(language ? both(language.toUpperCase(), language === "ja" ? "日" : "英") : []), sign),
     element("span", { class: "unseen" }, both(`${language ? name[0] + ": " : ""}${english}; `, `${language ? name[1] + "：" : ""}${japanese}。`)));
 };
+const bare_sign = (mark, run) => {
+  const [kind, sign, english, japanese] = MARKS[mark];
+  return element("span", { class: `bare ${kind}` }, element("span", { "aria-hidden": "true" }, sign), element("span", { class: "unseen" }, harmless(run), both(`: ${english}; `, `：${japanese}。`)));
+};
 const mark_word = mark => {
   const [kind, sign, english, japanese] = MARKS[mark];
   return element("span", { class: `mark ${kind}` }, element("span", { "aria-hidden": "true" }, sign), " ", both(english, japanese));

@@ -1,6 +1,7 @@
 // The browser of questions: the index is read at once, texts and answers a group at a time when they are looked at.
 
 const PER_PAGE = 25;
+const MANY_RUNS = 3;  // of more the list shows a line a language, with a sign a run
 const unpack = async base64 => {
   const bytes = Uint8Array.from(atob(base64), sign => sign.charCodeAt(0));
   return JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
@@ -169,8 +170,12 @@ class QuestionBrowser {
     const { index } = this.store, question = index.questions[place], stems = [question[STEM_EN], question[STEM_JA]];
     const stem = stems[language() === "ja" ? 1 : 0] || stems[0] || stems[1];
     const where = [index.values.benchmarks[question[BENCHMARK]], index.values.specialties[question[SPECIALTY]] || index.values.parts[question[PART]]];
-    const marks = index.runs.map((run, r) => element("span", {}, index.runs.length > 1 ? element("span", { class: "unseen" }, harmless(run)) : null,
-      index.languages.map((key, l) => [question[MARKS_OF][r * index.languages.length + l], key]).filter(([mark]) => mark !== "-").map(([mark, key]) => mark_sign(mark, key))));
+    const mark_of = (r, l) => question[MARKS_OF][r * index.languages.length + l];
+    const of_run = (run, r) => element("span", {}, index.runs.length > 1 ? element("span", { class: "unseen" }, harmless(run)) : null,
+      index.languages.map((key, l) => [mark_of(r, l), key]).filter(([mark]) => mark !== "-").map(([mark, key]) => mark_sign(mark, key)));
+    const of_language = (key, l) => element("span", {}, element("span", {}, both(key.toUpperCase(), key === "ja" ? "日" : "英")),
+      index.runs.map((run, r) => bare_sign(mark_of(r, l), run)));
+    const marks = index.runs.length > MANY_RUNS ? index.languages.filter((_, l) => index.runs.some((_, r) => mark_of(r, l) !== "-")).map(of_language) : index.runs.map(of_run);
     const node = element("details", { class: "question" }, element("summary", {}, element("span", { class: "marks" }, marks),
       element("span", { class: "id" }, harmless(question[ID]), element("small", {}, harmless(where.filter(Boolean).join(" · ")))),
       element("span", { class: "stem", lang: stem === question[STEM_JA] ? "ja" : "en" }, harmless(stem.replace(/\s+/g, " ")))));
