@@ -27,6 +27,8 @@ ATTACKS = (
     '=HYPERLINK("http://127.0.0.1:9/")',
 )
 
+HARM = "return [window.hacked ?? null, document.querySelectorAll('img, base, iframe').length]"
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,10 +55,7 @@ def test_nothing_of_it_runs_and_all_of_it_is_shown(browser: Browser, page: Path)
     for one in ("summary", "summary", "details details summary"):
         browser.run("for (const one of document.querySelectorAll(given[0])) if (!one.parentNode.open) one.click()", one)
         browser.run("await new Promise(done => setTimeout(done, 300))")
-    assert browser.run("return [window.hacked ?? null, document.querySelectorAll('img, base, iframe').length]") == [
-        None,
-        0,
-    ]
+    assert browser.run(HARM) == [None, 0]
     assert set(browser.run(kinds)) - before <= {
         "pre",
         "ol",
@@ -91,16 +90,12 @@ def test_the_charts_show_names_as_text(browser: Browser, page: Path) -> None:
 def test_a_comparison_shows_it_as_text_too(browser: Browser, tmp_path: Path) -> None:
     names = ["\n".join(ATTACKS), *NAMES[1:]]
     rows = {name: make_rows(kind) for name, kind in zip(names, NAMES, strict=True)}
-    write_comparison_page(
-        make_comparison(rows), [RunAnswers(name, table(rows[name])) for name in names], tmp_path / "c.html"
-    )
+    runs = [RunAnswers(name, table(rows[name])) for name in names]
+    write_comparison_page(make_comparison(rows), runs, tmp_path / "c.html")
     browser.open(tmp_path / "c.html")
     browser.run("document.querySelector('.question summary').click()")
     browser.wait("document.querySelector('.detail')")
-    assert browser.run("return [window.hacked ?? null, document.querySelectorAll('img, base, iframe').length]") == [
-        None,
-        0,
-    ]
+    assert browser.run(HARM) == [None, 0]
     assert browser.run("return document.querySelectorAll('.plot script, .plot img, .plot foreignObject').length") == 0
     assert ATTACKS[0] in browser.run("return document.querySelector('.side').innerText")
     assert browser.requests() == [(tmp_path / "c.html").as_uri()]
