@@ -10,7 +10,7 @@ from jmed.report.exams import why
 from jmed.report.questions import Key, Questions
 from jmed.report.rendering import write_page
 from jmed.report.sampling import RunAnswers
-from jmed.report.sections import AFTER_EXAMS, BEFORE_EXAMS
+from jmed.report.sections import AFTER_EXAMS, BEFORE_EXAMS, STUDENT_EXAMS
 from jmed.report.tables import Section, Table
 from jmed.report.words import pair, word
 from jmed.untrusted import printable
@@ -23,10 +23,10 @@ def write_comparison_page(
 ) -> None:
     """Write the page of a comparison.
 
-    `comparison` is the content of comparison.json, from which every figure comes; parts that it does not have are left
-    out. `runs` are the runs compared, in its order; `known` are their questions, as far as they could be read again.
+    `comparison` is the content of comparison.json, from which every figure comes; parts that are empty are left out.
+    `runs` are the runs compared, in its order; `known` are their questions, as far as they could be read again.
     """
-    exams = list(comparison.get("exams") or ())
+    exams = list(comparison["exams"])
     write_page(
         "comparison.html",
         comparison,
@@ -39,6 +39,7 @@ def write_comparison_page(
         misprints=any(exam["prohibited_choices"] != exam["prohibited_choices_folded"] for exam in exams),
         leaderboards=_leaderboards(comparison),
         listed=LISTED,
+        student_exams=STUDENT_EXAMS,
     )
 
 
@@ -70,4 +71,4 @@ def _exam_row(place: int, exam: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _leaderboards(comparison: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [(f"/leaderboards/{place}", board) for place, board in enumerate(comparison.get("leaderboards") or ())]
+    return [(f"/leaderboards/{place}", board) for place, board in enumerate(comparison["leaderboards"])]

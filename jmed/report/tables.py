@@ -10,8 +10,8 @@ from jmed.report.words import Pair
 
 @dataclass(frozen=True)
 class Column:
-    """`form` is a form of `figures.FORMS`, or `name` (a name as it stands), `word` (translated), `names` (a list of
-    them), `interval` or `signed interval` (`key` is then the beginning of the keys with _low and _high)."""
+    """`form` is a form of `figures.FORMS`, or `name` (as it stands), `word` (translated), `names` (a list of names),
+    `rank`, or `interval`, `signed interval`, `decimal interval`: `key` with _low and with _high."""
 
     english: str
     japanese: str
@@ -31,9 +31,11 @@ class Table:
     path: Sequence[str]
     columns: Sequence[Column]
     caption: Pair | None = None
+    needs: str = ""  # only rows that have this key
 
     def rows(self, document: Mapping[str, Any]) -> list["Row"]:
-        return list(_rows(document, self.path, "", Row({}, {})))
+        rows = _rows(document, self.path, "", Row({}, {}))
+        return [row for row in rows if not self.needs or self.needs in row.values]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def _rows(value: Mapping[str, Any], path: Sequence[str], pointer: str, outer: Ro
         yield outer
         return
     head, *rest = path
-    for place, entry in enumerate(value.get(head) or ()):
+    for place, entry in enumerate(value[head]):
         here = pointer + at(head, place)
         flat = dict(_flat(entry, ""))
         pointers = {key: here + at(*key.split(".")) for key in flat}

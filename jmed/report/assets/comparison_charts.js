@@ -1,11 +1,14 @@
 // The charts of a comparison, from comparison.json; `value` is what the chart is drawn for.
 
-const all = key => page_document[key] ?? [];
+const all = key => page_document[key];
 const runs_of = rows => [...new Set(rows.map(row => row.run))];
 const ACCURACY = () => one_of("accuracy (%)", "正答率（%）");
 const several = (rows, key) => new Set(rows.map(row => row[key])).size > 1;
-// Names no longer than needed: the run, and what else differs.
-const label_of = (rows, ...keys) => row => keys.filter(key => key === "run" || several(rows, key)).map(key => key === "language" ? name_of_language(row[key]) : row[key]).join(", ");
+// Names no longer than needed: what differs among the rows.
+const label_of = (rows, ...keys) => {
+  const telling = keys.filter(key => several(rows, key));
+  return row => (telling.length ? telling : keys.slice(0, 1)).map(key => key === "language" ? name_of_language(row[key]) : row[key]).join(", ");
+};
 
 charts.accuracy = ({ width, value }) => {
   const boards = all("leaderboards").filter(board => board.benchmark === value);
@@ -37,7 +40,7 @@ charts.failures = ({ width, value }) => {
 };
 charts.prompts = ({ width }) => {
   const rows = all("prompts");
-  return interval_chart(rows.map(row => ({ ...row, label: `${row.model}, ${row.prompt}${several(rows, "benchmark") ? `, ${row.benchmark}` : ""}`, series: name_of_language(row.language) })), { width, series: languages_of(rows), axis: ACCURACY() });
+  return interval_chart(rows.map(row => ({ ...row, label: `${several(rows, "model") ? `${row.model}, ` : ""}${row.prompt}${several(rows, "benchmark") ? `, ${row.benchmark}` : ""}`, series: name_of_language(row.language) })), { width, series: languages_of(rows), axis: ACCURACY() });
 };
 charts.reliability = ({ width }) => {
   const curves = all("calibration"), label = label_of(curves, "run", "benchmark", "language");
@@ -58,16 +61,19 @@ charts.position = ({ width, value }) => {
   return interval_chart(rows, { width, series: [chosen, right], domain: [0, Math.max(0.4, ...rows.map(row => row.value)) * 1.05], axis: one_of("share of the questions (%)", "問題に占める割合（%）") });
 };
 charts.loss = ({ width }) => {
-  const rows = all("training").flatMap(one => one.steps.map(step => ({ series: one.run, x: step.step, y: step.loss })));
-  return line_chart(rows, { width, series: runs_of(all("training")), dots: false, x: { label: one_of("step", "ステップ") }, y: { label: one_of("loss", "損失"), domain: [0, d3.max(rows, row => row.y) ?? 1] } });
+  const label = label_of(all("training"), "run", "name");
+  const rows = all("training").flatMap(one => one.steps.map(step => ({ series: label(one), x: step.step, y: step.loss })));
+  return line_chart(rows, { width, series: [...new Set(all("training").map(label))], dots: false, x: { label: one_of("step", "ステップ") }, y: { label: one_of("loss", "損失"), domain: [0, d3.max(rows, row => row.y) ?? 1] } });
 };
 charts.epochs = ({ width }) => {
-  const exams = all("training").flatMap(one => (one.exams ?? []).map(exam => ({ ...exam, run: one.run })));
-  const label = label_of(exams, "run", "benchmark", "language");
+  const exams = all("training").flatMap(one => accuracies(one.exams).map(exam => ({ ...exam, run: one.run, name: one.name })));
+  const label = label_of(exams, "run", "name", "benchmark", "language");
   return line_chart(exams.map(exam => ({ series: label(exam), x: exam.epoch, y: exam.value, low: exam.ci_low, high: exam.ci_high })),
     { width, series: [...new Set(exams.map(label))], x: { label: one_of("epoch", "エポック") }, y: { ...SHARE_AXIS, label: ACCURACY() } });
 };
 charts.candidates = ({ width }) => {
   const exams = all("exams"), label = label_of(exams, "exam", "run", "language");
-  return exam_chart(exam_rows(exams.map(exam => ({ ...exam, label: label(exam) }))), { width });
+  const students = all("exam_students").map(exam => ({ ...exam, label: [several(exams, "exam") ? exam.exam : "", one_of("students (mean)", "受験者（平均）")].filter(Boolean).join(", ") }));
+  const rows = [...exams.map(exam => ({ ...exam, label: label(exam) })), ...students].sort((a, b) => d3.ascending(a.exam, b.exam));
+  return exam_chart(exam_rows(rows), { width });
 };

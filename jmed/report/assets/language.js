@@ -4,7 +4,8 @@ const language = () => document.documentElement.lang;
 const both = (english, japanese) => [element("span", { lang: "en" }, english), element("span", { lang: "ja" }, japanese)];
 const one_of = (english, japanese) => language() === "ja" ? japanese : english;
 const LANGUAGE_NAMES = { ja: ["Japanese", "日本語"], en: ["English", "英語"] };
-const name_of_language = key => one_of(...(LANGUAGE_NAMES[key] ?? [key, key]));
+const name_of_language = key => one_of(...(LANGUAGE_NAMES[key] ?? BETWEEN_LANGUAGES[key] ?? [key, key]));
+const BETWEEN_LANGUAGES = { "ja-en": ["Japanese against English", "日本語と英語"], "en-ja": ["English against Japanese", "英語と日本語"] };
 
 // Attributes and options cannot hold two spans: they are written anew when the language changes.
 const translations = new Map();

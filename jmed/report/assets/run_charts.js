@@ -1,6 +1,6 @@
 // The charts of one run, from results.json.
 
-const languages_of = rows => ["ja", "en"].filter(key => rows.some(row => row.language === key)).map(name_of_language);
+const languages_of = rows => ["ja", "en", "ja-en", "en-ja"].filter(key => rows.some(row => row.language === key)).map(name_of_language);
 const as_interval = (row, label) => ({ ...row, label, series: name_of_language(row.language) });
 const accuracies = rows => rows.filter(row => row.metric === "accuracy");
 
