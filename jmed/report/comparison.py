@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 from jmed.data.question import Question
 from jmed.report.exams import why
@@ -18,19 +20,36 @@ from jmed.untrusted import printable
 LISTED = 6  # so many pairs, and runs of a ranking, stand in the summary
 
 
+class Run(Protocol):
+    """A run that was opened."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def table(self) -> pa.Table:
+        """Rows with the columns of answers.parquet."""
+
+
 def write_comparison_page(
-    comparison: dict[str, Any], runs: Sequence[RunAnswers], file: Path, known: Mapping[Key, Question] | None = None
+    comparison: dict[str, Any],
+    runs: Sequence[Run],
+    file: Path,
+    known: Mapping[Key, Question] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page of a comparison.
 
     `comparison` is the content of comparison.json, from which every figure comes; parts that are empty are left out.
-    `runs` are the runs compared, in its order; `known` are their questions, as far as they could be read again.
+    `runs` are the runs compared, in its order; `known` are their questions, as far as they could be read again;
+    `names` tells which name a benchmark is compared under (`igakuqa-2018`: `igakuqa`), so that a question stands once.
     """
+    answers = [RunAnswers(run.name, renamed(run.table, names or {})) for run in runs]
+    questions = {((names or {}).get(key[0], key[0]), *key[1:]): one for key, one in (known or {}).items()}
     exams = list(comparison["exams"])
     write_page(
         "comparison.html",
         comparison,
-        Questions(runs, known or {}),
+        Questions(answers, questions),
         file,
         before=_filled(BEFORE_EXAMS, comparison),
         after=_filled(AFTER_EXAMS, comparison),
@@ -41,6 +60,17 @@ def write_comparison_page(
         listed=LISTED,
         student_exams=STUDENT_EXAMS,
     )
+
+
+def renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """The table with other names of its benchmarks."""
+    column = table.schema.get_field_index("benchmark")
+    chunks = []
+    for chunk in table["benchmark"].chunks:
+        coded = chunk.dictionary_encode()
+        others = pa.array([names.get(name, name) for name in coded.dictionary.to_pylist()], pa.string())
+        chunks.append(pa.DictionaryArray.from_arrays(coded.indices, others).cast(pa.string()))
+    return table.set_column(column, "benchmark", pa.chunked_array(chunks, pa.string()))
 
 
 def _filled(sections: Sequence[Section], comparison: Mapping[str, Any]) -> list[tuple[Section, list[Any]]]:

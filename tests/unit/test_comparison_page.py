@@ -1,6 +1,9 @@
 """report.html of a comparison: every figure from comparison.json, what is missing left out, nothing smuggled in."""
 
+import base64
+import gzip
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from jmed.report.comparison import write_comparison_page
 from jmed.report.figures import at, find
 from jmed.report.sampling import RunAnswers
 from jmed.report.sections import AFTER_EXAMS, BEFORE_EXAMS
-from tests.comparison_kit import NAMES, make_comparison, make_rows
+from tests.comparison_kit import NAMES, N, make_comparison, make_rows
 from tests.page_kit import Page, embedded, known, table
 from tests.unit.test_page import FORMS, HARMLESS, HOSTILE
 
@@ -92,6 +95,21 @@ def test_names_cannot_smuggle_anything_in(comparison: dict[str, Any], tmp_path: 
     assert "\x07" not in html
     assert [tag for tag, _ in page.tags].count("script") == [tag for tag, _ in tags].count("script")
     assert {key for _, attributes in page.tags for key in attributes} == {key for _, attrs in tags for key in attrs}
+
+
+def test_a_question_stands_once_whatever_name_its_benchmark_was_asked_by(
+    comparison: dict[str, Any], tmp_path: Path
+) -> None:
+    whole = [{**row, "benchmark": "igakuqa"} for row in ROWS[NAMES[1]]]
+    runs = [RunAnswers(NAMES[0], table(ROWS[NAMES[0]])), RunAnswers(NAMES[1], table(whole))]
+    names = {"igakuqa-2018": "igakuqa"}
+    write_comparison_page(comparison, runs, tmp_path / "report.html", known(ROWS[NAMES[0]]), names)
+    packed = re.findall(r'id="index">([^<]*)<', (tmp_path / "report.html").read_text("utf-8"))
+    index = json.loads(gzip.decompress(base64.b64decode(packed[0])))
+    assert len(index["questions"]) == N
+    assert index["values"]["benchmarks"] == ["igakuqa"]
+    assert index["values"]["specialties"] == ["内科"]
+    assert all("-" not in row[4] for row in index["questions"])
 
 
 def test_the_same_comparison_gives_the_same_page(comparison: dict[str, Any], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ const scatter_chart = (rows, { width, x, y, series = [""] }) => {
       rows[0].x_low === undefined ? null : Plot.link(rows, { x1: "x_low", x2: "x_high", y1: "y", y2: "y", stroke: row => COLOURS[style_of(series, row.series)], strokeOpacity: 0.45 }),
       rows[0].y_low === undefined ? null : Plot.link(rows, { x1: "x", x2: "x", y1: "y_low", y2: "y_high", stroke: row => COLOURS[style_of(series, row.series)], strokeOpacity: 0.45 }),
       Plot.dot(rows, { x: "x", y: "y", r: 5, fill: row => COLOURS[style_of(series, row.series)], symbol: row => SYMBOLS[style_of(series, row.series)], title: row => `${harmless(row.name)}: ${percent(row.x)}, ${percent(row.y)}`, tip: true }),
-      rows.length > 12 ? null : Plot.text(rows, { x: "x", y: "y", text: row => harmless(row.name), dx: 8, dy: -9, textAnchor: "start", stroke: "var(--page)", fill: "currentColor" }),
+      rows.length > 12 || series.length > 1 ? null : Plot.text(rows, { x: "x", y: "y", text: row => harmless(row.name), dx: 8, dy: -9, textAnchor: "start", stroke: "var(--page)", fill: "currentColor" }),
       ...legend(series),
     ],
     symbol: { type: "identity" }, color: { type: "identity" },
