@@ -14,9 +14,10 @@ from jmed.data.question import LANGUAGES, Question
 from jmed.report.sampling import BUDGET, LIMIT, LONGEST, Name, RunAnswers, sample
 
 GROUP = 100  # questions that are packed, and unpacked, together
+PARTS = 5  # of an item id; what follows them tells variants of a question apart
 STEM = 90  # characters of a question in the list
 Key = tuple[str, str, str]  # benchmark, question_id, language
-SHOWN = ("language", "prompt", "method", "prompt_text", "choices", "continuations", "option_logprobs", "response",
+SHOWN = ("item_id", "language", "prompt", "method", "prompt_text", "choices", "continuations", "option_logprobs", "response",
          "prediction", "gold", "correct", "error", "tokens_in", "tokens_out")  # fmt: skip
 
 

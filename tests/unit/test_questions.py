@@ -46,6 +46,15 @@ def test_index_and_details_hold_what_the_runs_answered() -> None:
     assert [one["response"] for one in ten["answers"]] == ["It is a.", "It is c."]
 
 
+def test_variants_of_a_question_stand_together_and_the_first_gives_the_mark() -> None:
+    rows = [answer("q1", "ja", "a"), answer("q1", "ja", "b")]
+    rows[1]["item_id"] += "/rotation-1"
+    questions = Questions([RunAnswers("one", table(rows))], {})
+    assert [row[4] for row in unpack(questions.index())["questions"]] == ["1-"]
+    (detail,) = details(questions)
+    assert [(one["variant"], one["mark"]) for one in detail["answers"]] == [("", "1"), ("rotation-1", "0")]
+
+
 def test_groups_follow_the_index() -> None:
     rows = [answer(f"q{n}", language) for n in range(2 * GROUP + 7) for language in ("en", "ja")]
     random.Random(3).shuffle(rows)

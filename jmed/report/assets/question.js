@@ -47,7 +47,7 @@ const logprob_table = answer => element("table", { class: "logprobs" },
 
 const answer_card = (answer, prompts, runs, many) => element("div", { class: "answer" },
   element("h5", {}, mark_word(answer.mark), runs.length > 1 ? element("span", {}, harmless(runs[answer.run])) : null,
-    many ? element("code", {}, harmless(`${answer.prompt}/${answer.method}`)) : null),
+    many ? element("code", {}, harmless([answer.prompt, answer.method, answer.variant].filter(Boolean).join("/"))) : null),
   element("dl", {}, term("Answer read", "読み取った回答", answer.prediction ? harmless(answer.prediction) : both("none", "なし")),
     answer.tokens_in ? term("Tokens in / out", "トークン（入力/出力）", `${answer.tokens_in.toLocaleString("en")} / ${answer.tokens_out.toLocaleString("en")}`) : null),
   answer.error === null ? null : element("p", { class: "failed text" }, visible(answer.error)),
