@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "runs": {"runs", "errors", "untrusted"},
     "models": {"models", "configuration", "data", "storage", "runs", "errors", "offline", "untrusted"},
     "inference": {"inference", "models"},
-    "report": {"report", "scoring", "errors", "untrusted"},
+    "report": {"report", "data", "scoring", "runs", "errors", "untrusted"},
     "evaluation": {
         "evaluation", "configuration", "data", "prompts", "models", "inference", "scoring", "statistics", "report",
         "storage", "runs", "errors",
