@@ -20,9 +20,10 @@ from jmed.comparison import (
 )
 from jmed.comparison.facts import Facts, read_facts
 from jmed.comparison.folders import open_folder
-from jmed.comparison.runs import Runs, System, make_runs
+from jmed.comparison.runs import Runs, System, family_of, make_runs
 from jmed.comparison.schema import Comparison, Run
 from jmed.configuration.schema import CompareConfig
+from jmed.report.comparison import write_comparison_page
 from jmed.report.terminal_comparison import print_comparison
 from jmed.runs.files import write_text
 from jmed.runs.folder import RunFolder
@@ -50,18 +51,21 @@ def compare(config: CompareConfig) -> None:
             return
         comparison = make_comparison(runs, facts, config)
         folder.begin(config.as_given, {})
-        _write(folder, comparison)
+        _write(folder, comparison, runs, facts)
         _show(folder, comparison)
 
 
-def _write(folder: RunFolder, comparison: Comparison) -> None:
+def _write(folder: RunFolder, comparison: Comparison, runs: Runs, facts: Facts) -> None:
     """comparison.json last: with it the comparison is finished."""
+    names = {one: runs.names[family_of(one)] for system in runs.systems for one in system.benchmarks}
+    known = {(one.benchmark, one.question_id, one.language): one for one in facts.questions.values()}
+    write_comparison_page(comparison.model_dump(), runs.systems, folder.path / PAGE, known, names)
     write_text(comparison.model_dump_json(indent=1) + "\n", folder.path / FILE)
 
 
 def _show(folder: RunFolder, comparison: Comparison) -> None:
     print_comparison(comparison.model_dump())
-    print(f"figures: {folder.path / FILE}")
+    print(f"report: {folder.path / PAGE}")
 
 
 def make_comparison(runs: Runs, facts: Facts, config: CompareConfig) -> Comparison:

@@ -69,7 +69,12 @@ class System:
     @property
     def table(self) -> pa.Table:
         """All rows of answers.parquet."""
-        return pa.concat_tables([folder.table for folder in self.folders])
+        return pa.concat_tables([folder.table for folder in self.folders], promote_options="default")
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """As they were asked for."""
+        return sorted({answer.benchmark for answer in self.answers.values()})
 
     def marks(self, group: Group) -> dict[str, bool]:
         """By question id, for the questions that have a mark."""
