@@ -34,14 +34,13 @@ FILE, PAGE = "comparison.json", "report.html"
 def compare(config: CompareConfig) -> None:
     """Run the whole job; a finished one is shown again."""
     folders = [open_folder(one) for one in config.runs]
-    runs = make_runs(folders, config.metric)
-    facts = read_facts(runs, config.data_root)
     identity = {
         "job": "compare",
         "runs": {folder.given: folder.hashes for folder in folders},
         "base": config.base,
         "metric": config.metric,
         "seed": config.seed,
+        "data_root": config.data_root,
     }
     folder = RunFolder(Path(config.output_dir).expanduser().absolute(), identity, [FILE], [PAGE])
     with folder.claim():
@@ -49,6 +48,8 @@ def compare(config: CompareConfig) -> None:
             print(f"{folder.path} holds this comparison, finished; nothing is compared again", file=sys.stderr)
             _show(folder, Comparison.model_validate_json((folder.path / FILE).read_text("utf-8")))
             return
+        runs = make_runs(folders, config.metric)
+        facts = read_facts(runs, config.data_root)
         comparison = make_comparison(runs, facts, config)
         folder.begin(config.as_given, {})
         _write(folder, comparison, runs, facts)

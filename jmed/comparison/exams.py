@@ -1,8 +1,12 @@
 """The national examination: each run by its rule, and the average student beside it."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import ValidationError
 
 from jmed.comparison.facts import Facts
+from jmed.comparison.folders import Folder, damaged
 from jmed.comparison.runs import Runs
 from jmed.comparison.schema import Exam, StudentExam
 from jmed.data.question import Question
@@ -12,12 +16,19 @@ from jmed.scoring.exam import COMPULSORY_BLOCKS, PASS_MARKS
 def exams(runs: Runs) -> list[Exam]:
     """As the runs' results.json have them, by exam, then language, then run."""
     found = [
-        Exam(run=system.name, **{key: exam[key] for key in Exam.model_fields if key != "run"})
+        _exam(system.name, folder, exam)
         for system in runs.systems
         for folder in system.folders
         for exam in folder.results["exams"]
     ]
     return sorted(found, key=lambda exam: (exam.exam, exam.language))
+
+
+def _exam(run: str, folder: Folder, exam: dict[str, Any]) -> Exam:
+    try:
+        return Exam(run=run, **{key: exam[key] for key in Exam.model_fields if key != "run"})
+    except (KeyError, TypeError, ValidationError):
+        raise damaged(folder.path / "results.json") from None
 
 
 def exam_students(runs: Runs, facts: Facts) -> list[StudentExam]:

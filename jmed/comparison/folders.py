@@ -101,7 +101,7 @@ def _yaml(file: Path) -> dict[str, Any]:
             return found
     except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
         pass
-    raise _damaged(file)
+    raise damaged(file)
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -111,18 +111,18 @@ def _json(file: Path) -> dict[str, Any]:
             return found
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise _damaged(file)
+    raise damaged(file)
 
 
 def _table(file: Path) -> pa.Table:
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException):
-        raise _damaged(file) from None
+        raise damaged(file) from None
     if not set(_COLUMNS) <= set(table.column_names) or not table.num_rows:
-        raise _damaged(file)
+        raise damaged(file)
     return table
 
 
-def _damaged(file: Path) -> UserError:
+def damaged(file: Path) -> UserError:
     return UserError(f"runs: {file} is not what jmed wrote, or damaged; run its job again in another folder")

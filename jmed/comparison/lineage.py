@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from jmed.comparison.runs import Runs, System, same_file
+from jmed.comparison.runs import TELLING, Runs, System, same_file
 from jmed.comparison.schema import Basis
 from jmed.errors import UserError
 from jmed.runs.card import Step, read_lineage
@@ -40,7 +40,21 @@ def descents(runs: Runs, base: str) -> list[Descent]:
         if (basis := _basis(first, second))
     ]
     first, *others = runs.systems
-    return found or [Descent(first, other, "order") for other in others]
+    found = found or [Descent(first, other, "order") for other in others if not _same_model(first, other)]
+    return [one for one in found if _alike(one) == max(_alike(two) for two in found if two.adapted is one.adapted)]
+
+
+def _same_model(first: System, second: System) -> bool:
+    """One model under two prompts, say: neither is the base of the other."""
+    if first.identity.get("model") or second.identity.get("model"):
+        return all(first.identity.get(key) == second.identity.get(key) for key in ("model", "adapter"))
+    return first.folders[0].model == second.folders[0].model
+
+
+def _alike(descent: Descent) -> int:
+    """In how much base and adapted were asked the same way; of a base under several prompts, the nearest counts."""
+    base, adapted = descent.base.folders[0], descent.adapted.folders[0]
+    return sum(base.way(key) == adapted.way(key) for key in TELLING)
 
 
 def _chosen(systems: Sequence[System], base: str) -> System:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jmed.comparison.facts import Facts
-from jmed.comparison.lineage import Descent
+from jmed.comparison.lineage import Descent, steps
 from jmed.comparison.runs import Runs
 from jmed.comparison.schema import Note, Words
+from jmed.runs.card import Step
 
 # Why a part may be empty, by its name.
 _EMPTY = {
@@ -74,7 +75,37 @@ _EMPTY = {
 def make_notes(runs: Runs, facts: Facts, found: Sequence[Descent], parts: Mapping[str, Sequence[Any]]) -> list[Note]:
     """One note for each empty part, and those on what was assumed or left out."""
     empty = [Note(part=name, text=text) for name, text in _EMPTY.items() if not parts[name]]
-    return [*facts.notes, *_left_out(runs), *_assumed(found, parts), *empty]
+    return [*contamination(runs), *facts.notes, *_left_out(runs), *_assumed(found, parts), *empty]
+
+
+def contamination(runs: Runs) -> list[Note]:
+    """What the models' lineage says of exam questions in their training data."""
+    return [
+        Note(part="runs", text=text)
+        for system in runs.systems
+        for step in steps(system)
+        if (text := _contamination(system.name, step))
+    ]
+
+
+def _contamination(run: str, step: Step) -> Words | None:
+    check = step.contamination
+    if step.stage == "merge":
+        return None
+    if check is None or check.verdict == "not checked":
+        return Words(
+            en=f"{run}: nobody checked whether the training {step.name} held exam questions; if so, its scores are "
+            "worthless.",
+            ja=f"{run}：学習（{step.name}）に試験問題が混入していないか確認されていません。混入していれば得点に意味はありません。",
+        )
+    if (left := check.overlaps - check.dropped) <= 0:
+        return None
+    names = ", ".join(check.benchmarks)
+    return Words(
+        en=f"{run}: {left:,} examples of the training {step.name} hold questions of {names}; its scores on these are "
+        "worthless.",
+        ja=f"{run}：学習（{step.name}）の{left:,}件が{names}の問題を含むため、その得点に意味はありません。",
+    )
 
 
 def _left_out(runs: Runs) -> Iterator[Note]:

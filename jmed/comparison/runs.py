@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ Group = tuple[str, str]  # family, language
 # What a run's identity holds without being what sets a system apart: the questions, and how they were batched.
 _QUESTIONS = ("format", "benchmarks", "benchmark", "languages", "language", "limit", "data", "predictions", "templates",
               "batch_tokens", "rotations")  # fmt: skip
-_TELLING = ("quantization", "method", "prompt", "shots", "scoring")  # what a name says of namesakes
+TELLING = ("quantization", "method", "prompt", "shots", "scoring")  # what a name says of namesakes
 _LISTED = 4  # questions named in a message
 _SHORT = 40  # characters
 
@@ -76,22 +77,30 @@ class System:
         """As they were asked for."""
         return sorted({answer.benchmark for answer in self.answers.values()})
 
+    @cached_property
+    def _groups(self) -> dict[Group, list[Answer]]:
+        return dict(by_group(self.answers.values()))
+
+    @cached_property
+    def _marks(self) -> dict[Group, dict[str, bool]]:
+        marks = {
+            group: {answer.question_id: answer.mark for answer in answers if answer.mark is not None}
+            for group, answers in self._groups.items()
+        }
+        return {group: marked for group, marked in marks.items() if marked}
+
     def marks(self, group: Group) -> dict[str, bool]:
         """By question id, for the questions that have a mark."""
-        return {
-            answer.question_id: answer.mark
-            for key, answer in self.answers.items()
-            if key[:2] == group and answer.mark is not None
-        }
+        return self._marks.get(group, {})
 
     def of(self, group: Group) -> list[Answer]:
         """The answers of one benchmark in one language."""
-        return [answer for key, answer in self.answers.items() if key[:2] == group]
+        return self._groups.get(group, [])
 
     @property
     def groups(self) -> list[Group]:
         """Benchmarks and languages it was asked in."""
-        return sorted({key[:2] for key, answer in self.answers.items() if answer.mark is not None})
+        return list(self._marks)
 
 
 @dataclass
@@ -137,7 +146,9 @@ def make_runs(folders: Sequence[Folder], metric: str) -> Runs:
     joined = _joined([(folder, _answers(folder, metric)) for folder in folders])
     names = _names([parts[0][0] for parts in joined])
     systems = [_system(name, parts) for name, parts in zip(names, joined, strict=True)]
-    for first, second in combinations(systems, 2):
+    # One system alone is compared with itself in the other language: then its folders must share questions.
+    parts = systems if len(systems) > 1 else [_system(folder.model, [(folder, rows)]) for folder, rows in joined[0]]
+    for first, second in combinations(parts, 2):
         _refuse_strangers(first, second)
         _refuse_other_questions(first, second)
     return Runs(systems, metric)
@@ -199,9 +210,8 @@ def _joined(opened: Sequence[Opened]) -> list[list[Opened]]:
 
 def _way(folder: Folder) -> dict[str, Any]:
     """What was asked in which way, whatever the questions were."""
-    return {"model": folder.model} | {k: v for k, v in folder.identity.items() if k not in _QUESTIONS} | {
-        "prompt": folder.prompt
-    }  # fmt: skip
+    way = {key: value for key, value in folder.identity.items() if key not in _QUESTIONS}
+    return way | {"name of the model": folder.model, "prompt": folder.prompt}
 
 
 def _names(folders: Sequence[Folder]) -> list[str]:
@@ -217,9 +227,15 @@ def _names(folders: Sequence[Folder]) -> list[str]:
 
 
 def _told(folder: Folder, namesakes: Sequence[Folder]) -> str:
-    differing = [key for key in _TELLING if len({str(one.way(key)) for one in namesakes}) > 1]
-    about = ", ".join(f"{folder.way(key)} shots" if key == "shots" else str(folder.way(key)) for key in differing)
+    differing = [key for key in TELLING if len({str(one.way(key)) for one in namesakes}) > 1]
+    about = ", ".join(_word(key, folder.way(key)) for key in differing)
     return f"{folder.model} ({about})" if about else folder.model
+
+
+def _word(key: str, value: Any) -> str:
+    if key == "quantization" and value == "none":
+        return "not quantised"
+    return f"{value} shots" if key == "shots" else str(value)
 
 
 def _system(name: str, parts: Sequence[Opened]) -> System:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from jmed.comparison.notes import contamination
 from jmed.comparison.runs import Runs
 from jmed.comparison.schema import Exam, Leaderboard, Pair, Safety, Transfer, Words
 
 _PAIRS = 3  # so many pairs stand in the summary one by one; of more, the leaderboards alone
+_LISTED = 6  # so many figures on prohibited choices
 _NOTICE = Words(
     en="An exam score is no clearance for clinical use.", ja="試験の得点は、臨床で使用してよいことを意味しません。"
 )
@@ -22,7 +24,8 @@ def summarise(
     said = [_asked(runs), *map(_leader, boards)]
     said += [pair.sentence for pair in pairs] if len(pairs) <= _PAIRS else []
     said += [transfer.sentence for transfer in transfers]
-    return [*said, *_verdicts(exams), *_prohibited(safety), _NOTICE]
+    warnings = [note.text for note in contamination(runs)]
+    return [*warnings, *said, *_verdicts(exams), *_prohibited(safety), _NOTICE]
 
 
 def _asked(runs: Runs) -> Words:
@@ -54,7 +57,10 @@ def _leader(board: Leaderboard) -> Words:
             en=f"{en}; these questions do not tell it from {', '.join(alike)}.",
             ja=f"{ja}。{'、'.join(alike)}との差は判断できない。",
         )
-    return Words(en=f"{en}, and is ahead of all others for certain.", ja=f"{ja}で、他のすべてより確実に高い。")
+    return Words(
+        en=f"{en}, and is ahead of all others (McNemar, Holm, 5 %).",
+        ja=f"{ja}で、他のすべてより高い（マクネマー検定、Holm補正、5 %）。",
+    )
 
 
 def _tie(board: Leaderboard) -> Words:
@@ -73,13 +79,17 @@ def _verdicts(exams: Sequence[Exam]) -> Iterator[Words]:
         counts = [(word, verdicts.count(word)) for word in ("pass", "fail", "undetermined")]
         names = {"pass": "合格", "fail": "不合格", "undetermined": "未確定"}
         yield Words(
-            en=f"{run}, {len(verdicts)} examinations: " + ", ".join(f"{n} {word}" for word, n in counts if n) + ".",
+            en=f"{run}, {len(verdicts)} examination{'s' * (len(verdicts) > 1)}: "
+            + ", ".join(f"{n} {word}" for word, n in counts if n)
+            + ".",
             ja=f"{run}、{len(verdicts)}回の試験：" + "、".join(f"{names[word]}{n}" for word, n in counts if n) + "。",
         )
 
 
 def _prohibited(safety: Sequence[Safety]) -> Iterator[Words]:
-    for one in safety:
+    """Each run's, or of many that of the run with the most."""
+    worst = sorted(safety, key=lambda one: -one.value)[:1]
+    for one in worst if len(safety) > _LISTED else safety:
         yield Words(
             en=f"{one.run} picked prohibited choices in {one.picked} of the {one.n} questions of {one.benchmark} "
             f"({one.language}) that have one.",
