@@ -370,9 +370,14 @@ def test_facts_from_other_files_than_the_runs_are_not_used(published: tuple[Path
 
 @pytest.mark.parametrize(
     ("verdict", "overlaps", "dropped", "said"),
-    [("clean", 0, 0, ""), ("overlap", 9, 9, ""), ("overlap", 9, 2, "7 examples of the training t hold questions of mini"),
-     ("not checked", 0, 0, "nobody checked whether the training t held exam questions"), (None, 0, 0, "nobody checked")],
-)  # fmt: skip
+    [
+        ("clean", 0, 0, ""),
+        ("overlap", 9, 9, ""),
+        ("overlap", 9, 2, "7 examples of the training t hold questions of mini"),
+        ("not checked", 0, 0, "nobody checked whether the training t held exam questions"),
+        (None, 0, 0, "nobody checked"),
+    ],
+)
 def test_a_model_that_learned_the_exam_is_named_first(
     tmp_path: Path, verdict: Any, overlaps: int, dropped: int, said: str
 ) -> None:
