@@ -53,7 +53,7 @@ PAIRS = Section(
                 DIFFERENCE,
                 Column("95 % interval", "95 %信頼区間", "ci", "signed interval"),
                 Column("p (Holm)", "p（Holm）", "p_holm", "p"),
-                Column("Better", "優れている方", "verdict", "word"),
+                Column("Better", "優れている方", "verdict", "better"),
                 Column("Both right", "両方正解", "both"),
                 Column("Only first", "前のみ", "only_first"),
                 Column("Only second", "後のみ", "only_second"),

@@ -11,7 +11,7 @@ from jmed.report.words import Pair
 @dataclass(frozen=True)
 class Column:
     """`form` is a form of `figures.FORMS`, or `name` (as it stands), `word` (translated), `names` (a list of names),
-    `rank`, or `interval`, `signed interval`, `decimal interval`: `key` with _low and with _high."""
+    `rank`, `better`, or `interval`, `signed interval`, `decimal interval`: `key` with _low and with _high."""
 
     english: str
     japanese: str
@@ -20,7 +20,7 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        return self.form not in ("name", "word", "names")
+        return self.form not in ("name", "word", "names", "better")
 
 
 @dataclass(frozen=True)

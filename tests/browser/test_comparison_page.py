@@ -77,6 +77,18 @@ def test_contrast(opened: Browser, theme: str) -> None:
     assert poor == []
 
 
+def test_nothing_is_wider_than_a_sheet(opened: Browser) -> None:
+    opened.resize(718)  # pixels between the margins of a letter sheet
+    opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        opened.run("dispatchEvent(new Event('beforeprint'))")
+        wide = "[...document.querySelectorAll('main *')].filter(one => one.scrollWidth > 718)"
+        assert opened.run(f"return {wide}.map(one => one.className)") == []
+        assert opened.run("return document.querySelector('.plot svg').clientWidth") == 680
+    finally:
+        opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_phone_shows_it(opened: Browser) -> None:
     opened.resize(360)
     opened.run("await new Promise(done => setTimeout(done, 250))")

@@ -1,5 +1,6 @@
 """20,000 questions in two languages: loaded in under three seconds, and fluent."""
 
+import random
 from pathlib import Path
 from statistics import mean
 
@@ -14,11 +15,12 @@ SECONDS = 3
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many")
-    rows = []
+    rows, draw = [], random.Random(1)
+    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz痛熱血圧心肺肝腎脳神経", k=6)) for _ in range(5000)]
     for n in range(20_100):
         for language in ("ja", "en"):
-            prompt = f"{n} の患者について。" * 12 + "What is the cause of the pain? " * 8
-            rows.append(answer(f"q{n}", language, "abc"[n % 3], prompt_text=prompt, response=f"word{n} " * 20))
+            prompt = " ".join(draw.choices(words, k=60))  # no more compressible than questions are
+            rows.append(answer(f"q{n}", language, "abc"[n % 3], prompt_text=prompt, response=f"word{n} {prompt[:100]}"))
     make_run_page(folder, make_results(), make_identity(), rows)
     return folder / "report.html"
 

@@ -92,25 +92,27 @@ const line_chart = (rows, { width, series, x, y, dots = true, diagonal = false }
 };
 const SHARE_AXIS = { domain: [0, 1], tickFormat: share => (100 * share).toFixed(0), ticks: 5 };
 
-// Rows of { label, part, points, max, mark }: what was reached of what there was, against the pass mark.
-const exam_chart = (rows, { width }) => {
+// Rows of { label, part, points, max, mark, series }: what was reached of what there was, against the pass mark.
+const exam_chart = (rows, { width, series = [""] }) => {
   if (!rows.length) return null;
+  const fill = row => COLOURS[style_of(series, row.series)];
   const labels = [...new Set(rows.map(row => row.label))], parts = [...new Set(rows.map(row => row.part))];
   const marginLeft = label_margin(labels.map(harmless), width);
   return Plot.plot({
     style: STYLE, width, marginLeft, marginRight: 20, marginTop: 26, marginBottom: 44, height: 70 + parts.length * (30 + 26 * labels.length),
-    x: { label: one_of("points", "点"), grid: true, domain: [0, Math.max(...rows.map(row => row.max))] }, y: { domain: labels, label: null, padding: 0.3 }, fy: { domain: parts, label: null, axis: null, padding: 0.2 },
+    x: { label: one_of("points", "点"), grid: true, domain: [0, Math.max(...rows.map(row => row.max))] }, y: { domain: labels, label: null, padding: 0.3 }, fy: { domain: parts, label: null, axis: null, padding: 0.2 }, color: { type: "identity" },
     marks: [
       Plot.text(parts, { fy: part => part, text: part => part, frameAnchor: "top-left", dy: -13, fontWeight: 600 }),
       Plot.axisY({ tickSize: 0, lineWidth: (marginLeft - 12) / 12, textOverflow: "ellipsis", tickFormat: harmless }),
-      Plot.barX(rows, { fy: "part", y: "label", x: "max", fill: "var(--c0)", fillOpacity: 0.16 }),
-      Plot.barX(rows, { fy: "part", y: "label", x: "points", fill: "var(--c0)", title: row => `${harmless(row.label)}, ${row.part}: ${row.points}/${row.max}${row.mark === null ? "" : ` (${one_of("pass mark", "合格基準")} ${row.mark})`}`, tip: true }),
-      Plot.tickX(rows.filter(row => row.mark !== null), { fy: "part", y: "label", x: "mark", stroke: "var(--c1)", strokeWidth: 3 }),
+      Plot.barX(rows, { fy: "part", y: "label", x: "max", fill, fillOpacity: 0.18 }),
+      Plot.barX(rows, { fy: "part", y: "label", x: "points", fill, title: row => `${harmless(row.label)}, ${row.part}: ${row.points}/${row.max}${row.mark === null ? "" : ` (${one_of("pass mark", "合格基準")} ${row.mark})`}`, tip: true }),
+      Plot.tickX(rows.filter(row => row.mark !== null), { fy: "part", y: "label", x: "mark", stroke: "var(--page)", strokeWidth: 6 }),
+      Plot.tickX(rows.filter(row => row.mark !== null), { fy: "part", y: "label", x: "mark", stroke: "currentColor", strokeWidth: 3 }),
     ],
   });
 };
 const exam_rows = exams => ["compulsory", "general"].flatMap((part, place) => exams.map(exam => ({
-  label: exam.label, part: [one_of("Compulsory blocks", "必修問題"), one_of("General and clinical blocks", "一般問題・臨床実地問題")][place],
+  label: exam.label, series: exam.series ?? "", part: [one_of("Compulsory blocks", "必修問題"), one_of("General and clinical blocks", "一般問題・臨床実地問題")][place],
   points: exam[`${part}_points`], max: exam[`${part}_max`], mark: exam.pass_marks ? exam.pass_marks[place] : null,
 })));
 

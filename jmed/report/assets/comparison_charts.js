@@ -73,7 +73,7 @@ charts.epochs = ({ width }) => {
 };
 charts.candidates = ({ width }) => {
   const exams = all("exams"), label = label_of(exams, "exam", "run", "language");
-  const students = all("exam_students").map(exam => ({ ...exam, label: [several(exams, "exam") ? exam.exam : "", one_of("students (mean)", "受験者（平均）")].filter(Boolean).join(", ") }));
-  const rows = [...exams.map(exam => ({ ...exam, label: label(exam) })), ...students].sort((a, b) => d3.ascending(a.exam, b.exam));
-  return exam_chart(exam_rows(rows), { width });
+  const students = all("exam_students").map(exam => ({ ...exam, series: "students", label: [several(exams, "exam") ? exam.exam : "", one_of("students (mean)", "受験者（平均）")].filter(Boolean).join(", ") }));
+  const rows = [...exams.map(exam => ({ ...exam, series: exam.run, label: label(exam) })), ...students].sort((a, b) => d3.ascending(a.exam, b.exam));
+  return exam_chart(exam_rows(rows), { width, series: [...new Set(rows.map(row => row.series))] });
 };
