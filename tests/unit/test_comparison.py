@@ -9,13 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
+from jmed.comparison.compare import compare
 from jmed.comparison.schema import Comparison
-from jmed.configuration.schema import ScoreConfig
+from jmed.configuration.schema import CompareConfig, ScoreConfig
 from jmed.errors import UserError
 from jmed.evaluation.imported import score
+from jmed.report.figures import find
 from jmed.runs.card import Card, Contamination, Data, Origin, write_card
 from tests.conftest import ROOT
+from tests.page_kit import Page, embedded
 from tests.run_kit import WEIGHTS, answered, compared, question, sit_mini, write_run
+from tests.unit.test_page import FORMS
 
 OTHER = {"model.safetensors": "1" * 64}
 
@@ -391,3 +395,18 @@ def test_a_model_that_learned_the_exam_is_named_first(
     if said:
         assert said in warned[0].en
         assert made.summary[0] == warned[0]
+
+
+def test_every_figure_on_the_page_is_one_of_comparison_json(published: tuple[Path, Path], tmp_path: Path) -> None:
+    """By the job itself, on the real answers."""
+    config = {"runs": list(map(str, published)), "output_dir": str(tmp_path / "cmp")}
+    compare(CompareConfig.model_validate(config))
+    document = json.loads((tmp_path / "cmp" / "comparison.json").read_text("utf-8"))
+    html = (tmp_path / "cmp" / "report.html").read_text("utf-8")
+    assert embedded(html) == document
+    figures = Page(html).figures
+    for pointer, form, shown in figures:
+        (value,) = find(document, pointer)
+        assert shown == FORMS[form](value), pointer
+    parts = {pointer.split("/")[1] for pointer, _, _ in figures}
+    assert parts >= {"leaderboards", "pairs", "exams", "exam_students", "failures", "students", "safety", "position"}
