@@ -8,6 +8,7 @@ from jmed.comparison.lineage import Descent, steps
 from jmed.comparison.runs import Runs
 from jmed.comparison.schema import Note, Words
 from jmed.runs.card import Step
+from jmed.statistics.sentences import asked_in
 
 # Why a part may be empty, by its name.
 _EMPTY = {
@@ -114,13 +115,13 @@ def _left_out(runs: Runs) -> Iterator[Note]:
         counts = {system.name: len(system.marks(group)) for system in runs.asked(group)}
         shared = len(runs.shared(group))
         if len(counts) > 1 and any(n > shared for n in counts.values()):
-            name, language = runs.names[group[0]], group[1]
+            name = runs.names[group[0]]
             asked = ", ".join(f"{run} {n:,}" for run, n in counts.items())
             yield Note(
                 part="leaderboards",
                 text=Words(
-                    en=f"{name} ({language}): {shared:,} questions are shared; answered were: {asked}.",
-                    ja=f"{name}（{language}）：共通の問題は{shared:,}問。各モデルの回答数：{asked}。",
+                    en=f"{asked_in(name, group[1], 'en')}: {shared:,} questions are shared; answered were: {asked}.",
+                    ja=f"{asked_in(name, group[1], 'ja')}：共通の問題は{shared:,}問。各モデルの回答数：{asked}。",
                 ),
             )
 

@@ -21,7 +21,7 @@ from jmed.statistics.paired import (
     paired_table,
 )
 from jmed.statistics.ranks import LEVEL, ranks
-from jmed.statistics.sentences import difference_sentence
+from jmed.statistics.sentences import asked_in, difference_sentence
 
 _BY_SUBJECT = ("medmcqa", "mmlu", "jmmlu")
 _BY_ABSTRACT = ("pubmedqa",)
@@ -135,8 +135,8 @@ def _sentence(match: _Match, benchmark: str, table: PairedTable, p: float) -> Wo
     names = (match.second.name, match.first.name) if ahead else (match.first.name, match.second.name)
     figures = (table.difference, low, high) if ahead else (-table.difference, -high, -low)
     return Words(
-        en=difference_sentence("en", names, f"{benchmark} ({match.language})", figures, p, p < LEVEL),
-        ja=difference_sentence("ja", names, f"{benchmark}（{match.language}）", figures, p, p < LEVEL),
+        en=difference_sentence("en", names, asked_in(benchmark, match.language, "en"), figures, p, p < LEVEL),
+        ja=difference_sentence("ja", names, asked_in(benchmark, match.language, "ja"), figures, p, p < LEVEL),
     )
 
 

@@ -8,7 +8,7 @@ from jmed.comparison.figures import pick, share
 from jmed.comparison.runs import Group, Runs, System, shared
 from jmed.comparison.schema import PromptContrast, PromptEffect, PromptScore, Words
 from jmed.statistics.repeated import cochran_q
-from jmed.statistics.sentences import prompt_sentence
+from jmed.statistics.sentences import asked_in, prompt_sentence
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _contrast(runs: Runs, first: _Model, second: _Model, group: Group) -> Prompt
     differences = {prompt: values[1][prompt] - values[0][prompt] for prompt in prompts}
     spread = max(max(of.values()) - min(of.values()) for of in values)
     figures = min(differences.values()), max(differences.values()), spread
-    where = f"{runs.names[group[0]]} ({group[1]})"
+    where = {language: asked_in(runs.names[group[0]], group[1], language) for language in ("en", "ja")}
     return PromptContrast(
         first=first.name,
         second=second.name,
@@ -145,7 +145,7 @@ def _contrast(runs: Runs, first: _Model, second: _Model, group: Group) -> Prompt
         spread=spread,
         reverses=figures[0] < 0 < figures[1],
         sentence=Words(
-            en=prompt_sentence("en", first.name, second.name, where, figures),
-            ja=prompt_sentence("ja", first.name, second.name, where, figures),
+            en=prompt_sentence("en", first.name, second.name, where["en"], figures),
+            ja=prompt_sentence("ja", first.name, second.name, where["ja"], figures),
         ),
     )

@@ -19,7 +19,7 @@ Basis = Literal["key", "lineage", "adapter", "order"]
 class Part(BaseModel):
     """A piece of comparison.json; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Words(Part):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from jmed.comparison.notes import contamination
 from jmed.comparison.runs import Runs
 from jmed.comparison.schema import Exam, Leaderboard, Pair, Safety, Transfer, Words
+from jmed.statistics.sentences import asked_in
 
 _PAIRS = 3  # so many pairs stand in the summary one by one; of more, the leaderboards alone
 _LISTED = 6  # so many figures on prohibited choices
@@ -30,29 +31,34 @@ def summarise(
 
 def _asked(runs: Runs) -> Words:
     names = [system.name for system in runs.systems]
-    asked = [(runs.names[family], language, len(runs.shared((family, language)))) for family, language in runs.groups]
+    asked = [(_where(runs.names[group[0]], group[1]), len(runs.shared(group))) for group in runs.groups]
     return Words(
         en=f"Compared: {', '.join(names)}, on the questions they share: "
-        + ", ".join(f"{n:,} of {name} ({language})" for name, language, n in asked)
+        + ", ".join(f"{n:,} of {where.en}" for where, n in asked)
         + ".",
-        ja=f"比較対象：{'、'.join(names)}。共通の問題："
-        + "、".join(f"{name}（{language}）{n:,}問" for name, language, n in asked)
-        + "。",
+        ja=f"比較対象：{'、'.join(names)}。共通の問題：" + "、".join(f"{where.ja}{n:,}問" for where, n in asked) + "。",
     )
+
+
+def _where(benchmark: str, language: str) -> Words:
+    return Words(en=asked_in(benchmark, language, "en"), ja=asked_in(benchmark, language, "ja"))
 
 
 def _leader(board: Leaderboard) -> Words:
     """Who is ahead, and who cannot be told apart from it."""
     first, *others = board.ranks
-    if others and others[0].correct == first.correct:
-        return _tie(board)
-    where, value = (board.benchmark, board.language), f"{100 * first.value:.1f}\N{NO-BREAK SPACE}%"
-    alike = [rank.run for rank in others if rank.best == 1]
-    en = f"{where[0]} ({where[1]}): {first.run} has the most right answers, {value}"
-    ja = f"{where[0]}（{where[1]}）：最高は{first.run}の{value}"
+    where, value = _where(board.benchmark, board.language), f"{100 * first.value:.1f}\N{NO-BREAK SPACE}%"
     if not others:
-        return Words(en=f"{where[0]} ({where[1]}): {first.run} has {value} right.", ja=f"{ja}。")
-    if alike:
+        return Words(en=f"{where.en}: {first.run} has {value} right.", ja=f"{where.ja}：{first.run}の正答率は{value}。")
+    equal = [rank.run for rank in board.ranks if rank.correct == first.correct]
+    if len(equal) > 1:
+        return Words(
+            en=f"{where.en}: {', '.join(equal)} have the most right answers, {value} each.",
+            ja=f"{where.ja}：{'、'.join(equal)}が同じ{value}で最高。",
+        )
+    en = f"{where.en}: {first.run} has the most right answers, {value}"
+    ja = f"{where.ja}：最高は{first.run}の{value}"
+    if alike := [rank.run for rank in others if rank.best == 1]:
         return Words(
             en=f"{en}; these questions do not tell it from {', '.join(alike)}.",
             ja=f"{ja}。{'、'.join(alike)}との差は判断できない。",
@@ -60,16 +66,6 @@ def _leader(board: Leaderboard) -> Words:
     return Words(
         en=f"{en}, and is ahead of all others (McNemar, Holm, 5 %).",
         ja=f"{ja}で、他のすべてより高い（マクネマー検定、Holm補正、5 %）。",
-    )
-
-
-def _tie(board: Leaderboard) -> Words:
-    first = board.ranks[0]
-    names = [rank.run for rank in board.ranks if rank.correct == first.correct]
-    value = f"{100 * first.value:.1f}\N{NO-BREAK SPACE}%"
-    return Words(
-        en=f"{board.benchmark} ({board.language}): {', '.join(names)} have the most right answers, {value} each.",
-        ja=f"{board.benchmark}（{board.language}）：{'、'.join(names)}が同じ{value}で最高。",
     )
 
 
@@ -90,8 +86,8 @@ def _prohibited(safety: Sequence[Safety]) -> Iterator[Words]:
     """Each run's, or of many that of the run with the most."""
     worst = sorted(safety, key=lambda one: -one.value)[:1]
     for one in worst if len(safety) > _LISTED else safety:
+        where = _where(one.benchmark, one.language)
         yield Words(
-            en=f"{one.run} picked prohibited choices in {one.picked} of the {one.n} questions of {one.benchmark} "
-            f"({one.language}) that have one.",
-            ja=f"{one.run}は、禁忌肢のある{one.benchmark}（{one.language}）の{one.n}問のうち{one.picked}問で禁忌肢を選んだ。",
+            en=f"{one.run} picked prohibited choices in {one.picked} of {one.n} questions of {where.en} that have one.",
+            ja=f"{one.run}は、禁忌肢のある{where.ja}の{one.n}問のうち{one.picked}問で禁忌肢を選んだ。",
         )

@@ -8,6 +8,14 @@ Language = Literal["ja", "en"]
 
 NAMES = {"en": {"ja": "Japanese", "en": "English"}, "ja": {"ja": "日本語", "en": "英語"}}
 
+
+def asked_in(benchmark: str, asked: str, language: Language) -> str:
+    """`igakuqa (Japanese)`; `asked` is ja, en, or two languages of two runs, ja-en."""
+    if language == "ja":
+        return f"{benchmark}（{'と'.join(NAMES['ja'][one] for one in asked.split('-'))}）"
+    return f"{benchmark} ({' and '.join(NAMES['en'][one] for one in asked.split('-'))})"
+
+
 _ENGLISH = {
     (1, 1): "{adapted} is better than {base} in both {source} ({s}) and {target} ({t})",
     (1, 0): "{adapted} is better than {base} in {source} ({s}); whether in {target} is undecided ({t})",

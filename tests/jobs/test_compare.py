@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jmed.comparison.schema import Comparison
-from jmed.configuration.schema import CompareConfig, ScoreConfig
+from jmed.configuration.schema import ScoreConfig
 from jmed.data import catalogue
 from jmed.evaluation.imported import score
 from tests.jobs.conftest import run_job
@@ -103,12 +103,6 @@ def test_runs_without_shared_questions_are_refused_with_the_counts(tmp_path: Pat
     assert done.returncode == 2
     assert "share no question: the first answered mini ja 68; the second jsonl:" in done.stderr
     assert not (tmp_path / "cmp").exists()
-
-
-def test_help_shows_every_key() -> None:
-    done = run_job("compare", "--help")
-    assert done.returncode == 0
-    assert [key for key in CompareConfig.model_fields if f"--{key}" not in done.stdout] == []
 
 
 def test_neither_torch_nor_ray_is_loaded(tmp_path: Path, runs: list[str]) -> None:
