@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from jmed.comparison.compare import compare
 from jmed.comparison.schema import Comparison
 from jmed.configuration.schema import CompareConfig, ScoreConfig
+from jmed.data.students import read_students
 from jmed.errors import UserError
 from jmed.evaluation.imported import score
 from jmed.report.figures import find
@@ -160,6 +161,17 @@ def test_parts_of_a_family_are_compared_with_the_whole(tmp_path: Path) -> None:
     whole = write_run(tmp_path / "whole", [answered(one, "b") for one in more], model="other")
     (pair,) = compared(part, whole).pairs
     assert (pair.benchmark, pair.n, pair.only_first) == ("igakuqa", 10, 10)
+
+
+def test_a_question_counts_once_though_it_was_asked_under_two_names(tmp_path: Path) -> None:
+    """igakuqa and igakuqa-2018 in one run; of two answers that differ, the first by item id."""
+    twice = [
+        answered(question("112A1", benchmark=name), letter)
+        for name, letter in (("igakuqa", "b"), ("igakuqa-2018", "a"))
+    ]
+    other = [answered(question("112A1", benchmark="igakuqa"), "b")]
+    found = compared(write_run(tmp_path / "a", twice), write_run(tmp_path / "b", other, model="other"))
+    assert (found.pairs[0].n, found.pairs[0].only_first, found.runs[0].answers) == (1, 1, 1)
 
 
 # --- what is refused
@@ -358,6 +370,19 @@ def test_models_make_the_students_mistakes(real: Comparison) -> None:
         assert one.when_right > one.when_wrong
         assert len(one.easy_wrong) < one.easy
         assert len(one.hard_right) < one.hard
+
+
+def test_easy_and_hard_questions_are_plain_counts(
+    real: Comparison, published: tuple[Path, Path], data_root: Path
+) -> None:
+    accuracy = {one: known.accuracy for one, known in read_students("igakuqa", data_root).items()}
+    for one, folder in zip(real.students, published, strict=True):
+        right = {name: row["correct"] for name, row in rows(folder, "ja").items() if accuracy[name] is not None}
+        easy, hard = ({x for x in right if (accuracy[x] >= 0.8) == top and (accuracy[x] >= 0.8 or accuracy[x] <= 0.5)}
+                      for top in (True, False))  # fmt: skip
+        assert (one.n, one.easy, one.hard) == (len(right), len(easy), len(hard))
+        assert set(one.easy_wrong) == {name for name in easy if not right[name]}
+        assert set(one.hard_right) == {name for name in hard if right[name]}
 
 
 def test_facts_from_other_files_than_the_runs_are_not_used(published: tuple[Path, Path], tmp_path: Path) -> None:

@@ -155,6 +155,17 @@ def test_what_the_prompt_does_to_a_difference(prompted: Comparison) -> None:
     assert not prompted.transfer  # nobody was asked in English
 
 
+def test_a_model_that_is_ahead_under_every_prompt(tmp_path: Path) -> None:
+    folders = [
+        run(tmp_path / f"{model}-{prompt}", n, model=model, prompt=prompt, identity={"model": {"x.safetensors": model}})
+        for (model, prompt), n in {("a", "x"): 5, ("a", "y"): 9, ("b", "x"): 12, ("b", "y"): 20}.items()
+    ]
+    for found in compared(*folders).prompt_contrasts:
+        assert not found.reverses
+        assert (found.lowest, found.highest) == (pytest.approx(7 / found.n), pytest.approx(11 / found.n))
+        assert "no prompt turns the order round" in found.sentence.en
+
+
 def test_one_model_under_two_prompts_is_no_transfer(tmp_path: Path) -> None:
     found = compared(*(run(tmp_path / prompt, 20, prompt=prompt) for prompt in ("chat", "letters")))
     assert not found.transfer
