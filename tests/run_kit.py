@@ -9,8 +9,8 @@ from typing import Any
 from jmed.comparison.compare import make_comparison
 from jmed.comparison.facts import read_facts
 from jmed.comparison.folders import open_folder
-from jmed.comparison.runs import make_runs
 from jmed.comparison.schema import Comparison
+from jmed.comparison.systems import make_runs
 from jmed.configuration.schema import CompareConfig, EvaluateConfig
 from jmed.data import catalogue
 from jmed.data.question import LETTERS, Question

@@ -20,8 +20,9 @@ from jmed.comparison import (
 )
 from jmed.comparison.facts import Facts, read_facts
 from jmed.comparison.folders import open_folder
-from jmed.comparison.runs import Runs, System, family_of, make_runs
+from jmed.comparison.runs import Runs, System, family_of
 from jmed.comparison.schema import Comparison, Run
+from jmed.comparison.systems import make_runs
 from jmed.configuration.schema import CompareConfig
 from jmed.report.comparison import write_comparison_page
 from jmed.report.terminal_comparison import print_comparison

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from jmed.comparison.runs import TELLING, Runs, System, same_file
+from jmed.comparison.runs import TELLING, Runs, System
 from jmed.comparison.schema import Basis
 from jmed.errors import UserError
 from jmed.runs.card import Step, read_lineage
@@ -59,7 +59,7 @@ def _alike(descent: Descent) -> int:
 
 def _chosen(systems: Sequence[System], base: str) -> System:
     for system in systems:
-        if any(same_file(base, folder.given) for folder in system.folders):
+        if any(Path(base).expanduser().resolve() == folder.path.resolve() for folder in system.folders):
             return system
     given = ", ".join(folder.given for system in systems for folder in system.folders)
     raise UserError(f"base: {base} is none of runs; expected one of {given}")

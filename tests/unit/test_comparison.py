@@ -326,6 +326,11 @@ def test_gpt4_against_chatgpt(real: Comparison, data_root: Path) -> None:
     (pair,) = real.pairs
     assert pair.difference == pytest.approx((right["gpt4"] - right["chatgpt"]) / 1600)
     assert (pair.verdict, pair.n) == ("second", 1600)
+    assert [round(100 * x, 1) for x in (pair.difference, pair.ci_low, pair.ci_high)] == [23.1, 20.5, 25.7]
+    # These stand in docs/comparing.md, as do those below.
+    assert [(one.same_mistake, one.wrong) for one in real.students] == [(226, 580), (103, 199)]
+    assert [(len(one.easy_wrong), one.easy) for one in real.students] == [(437, 1117), (204, 1117)]
+    assert [(one.picked, one.n) for one in real.safety] == [(17, 110), (2, 110)]
     for exam in real.exams:
         expected = oracles[f"{exam.exam.removeprefix('igakuqa-')}/{exam.run}"]
         assert {key: getattr(exam, key) for key in expected} == expected
