@@ -12,11 +12,11 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`--dist loadgroup`): all jobs in one, begun first, beside it one file after the other."""
+    """With several processes (`--dist loadgroup`): all jobs in one, begun first; the browser too has one for itself."""
     items.sort(key=lambda item: item.path.parent.name != "jobs")
     for item in items:
-        jobs = item.path.parent.name == "jobs"
-        item.add_marker(pytest.mark.xdist_group("jobs" if jobs else item.path.stem))
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(item.path.stem if folder == "unit" else folder))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from jmed.configuration.addresses import refused_address
 
@@ -102,6 +102,11 @@ class EvaluateConfig(JobConfig):
         description="1: plain greedy decoding; model: what the model's generation_config.json says, "
         "which the paper's evaluator applied",
     )
+    rotations: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="so many questions of each benchmark, drawn by seed, are asked also with their choices in all "
+        "rotations; these answers enter no score",
+    )
     batch_tokens: PositiveInt = Field(
         8192, description="token budget of a batch (padding included); lower it if memory runs out"
     )
@@ -122,3 +127,29 @@ class ScoreConfig(JobConfig):
         "strict", description="paper: also the paper's exact and gestalt match, as its evaluator computes them"
     )
     prompt: str = Field("none", description="name of the prompt that was used, for tables and reports")
+
+
+class CompareConfig(JobConfig):
+    """Compare runs of evaluate and score, question by question."""
+
+    runs: list[str] = Field(min_length=2, description="output folders of evaluate or score, two or more")
+    base: str = Field(
+        "",
+        description="the one of runs that the others were adapted from; empty: as the models' lineage says, or "
+        "else the first",
+    )
+    metric: Literal["accuracy", "exact_match", "gestalt_accuracy"] = Field(
+        "accuracy", description="what counts as right; the paper's two metrics need runs with scoring paper"
+    )
+    data_root: str = Field(
+        "",
+        description="folder of the benchmark files, for specialties, students' answers and prohibited choices; empty: "
+        "where each run found them",
+    )
+
+    @field_validator("runs")
+    @classmethod
+    def _different(cls, runs: list[str]) -> list[str]:
+        if twice := [one for number, one in enumerate(runs) if one in runs[:number]]:
+            raise ValueError(f"each run once; {twice[0]!r} is named twice")
+        return runs

@@ -74,7 +74,8 @@ def _ask(config: EvaluateConfig, source: ModelSource, plan: Plan, folder: Evalua
         f"({workers.gpus:g} GPUs, {workers.cpus} CPUs each)",
         file=sys.stderr,
     )
-    folder.begin(config.as_given, {"model_folder": str(source.folder), "cluster": capacity.describe(workers)})
+    folders = {"model_folder": str(source.folder), "adapter_folder": str(source.adapter) if source.adapter else None}
+    folder.begin(config.as_given, {**folders, "cluster": capacity.describe(workers)})
     file = folder.write_batches(plan, numbers)
     task = Task(
         source, config.model, folder.work, file, folder.answers, folder.attempts, workers.count, workers.cpus,

@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from jmed.data.question import Question
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.marks import Marked
 from jmed.evaluation.results import make_results
 from jmed.evaluation.table import ANSWERS
-from jmed.report.page import make_page
+from jmed.report.page import write_run_page
+from jmed.report.sampling import RunAnswers
 from jmed.report.terminal import print_results
-from jmed.runs.files import write_table, write_text
+from jmed.runs.files import write_table
 
 
 def write_results(
@@ -27,8 +30,11 @@ def write_results(
     """Write every file of the contract, results.json last, and print the figures."""
     marked = sorted(marked, key=lambda one: one.row["item_id"])
     results = make_results(model, marked, exam_questions, left_out, timing)
-    write_table([one.row for one in marked], ANSWERS, folder.path / "answers.parquet")
-    write_text(make_page(results, folder.identity), folder.path / "report.html")
+    answers = folder.path / "answers.parquet"
+    write_table([one.row for one in marked], ANSWERS, answers)
+    known = {(one.question.benchmark, one.question.question_id, one.question.language): one.question for one in marked}
+    written = RunAnswers(model, pq.read_table(answers))
+    write_run_page(results, folder.identity, written, known, folder.path / "report.html")
     folder.end(results)
     _show(folder, results)
 

@@ -25,6 +25,7 @@ def evaluation_identity(config: EvaluateConfig, source: ModelSource, plan: Plan)
     return {
         "job": "evaluate",
         **{key: _once(getattr(config, key)) for key in _EVALUATE_KEYS},
+        **({"rotations": config.rotations} if config.rotations else {}),  # without: as runs of before the key
         "quantization": config.model.quantization,
         "dtype": config.model.dtype,
         "model": fingerprint(source.folder),

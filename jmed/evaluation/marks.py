@@ -1,10 +1,11 @@
 """From raw answers to marked rows: what was predicted, whether it is right, by which rule."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jmed.data.question import LETTERS, Question
+from jmed.data.rotation import published_letters, rotate
 from jmed.evaluation.plan import Item
 from jmed.scoring.paper import cut_answer, paper_marks
 from jmed.scoring.reading import is_correct, read_answer
@@ -17,11 +18,13 @@ class Marked:
     question: Question
     row: dict[str, Any]  # the columns of table.ANSWERS
     prediction: tuple[str, ...] | None  # as it was given; None: unread
+    rotation: int = 0  # 0: the choices were shown as published; the others enter no score
 
 
 def mark_item(item: Item, answer: Mapping[str, Any], model: str, scoring: str) -> Marked:
     """Mark one model answer (a row of table.RAW_ANSWERS)."""
     question, request = item.question, item.request
+    shown = rotate(question, item.rotation)
     logprobs = answer["logprobs"]
     if answer["error"] is not None:
         response, prediction = "", None
@@ -31,9 +34,11 @@ def mark_item(item: Item, answer: Mapping[str, Any], model: str, scoring: str) -
         prediction = tuple(LETTERS[index] for index in picked)
     else:
         response = answer["response"]
-        prediction = read_answer(response, question)
+        prediction = read_answer(response, shown)
+    if item.rotation and prediction is not None:
+        prediction = published_letters(prediction, item.rotation, len(question.choices))
     row = {
-        **row_head(question, request.item_id, item.prompt, item.method, model),
+        **row_head(shown, request.item_id, item.prompt, item.method, model),
         "prompt_text": request.prompt,
         "continuations": list(request.continuations),
         "option_logprobs": logprobs,
@@ -43,6 +48,8 @@ def mark_item(item: Item, answer: Mapping[str, Any], model: str, scoring: str) -
         "tokens_out": answer["tokens_out"],
     }
     row["correct"] = is_correct(prediction, question)
+    if item.rotation:  # the paper's evaluator asks in the published order only
+        return replace(finish_row(question, row, prediction, "", "strict"), rotation=item.rotation)
     return finish_row(question, row, prediction, cut_answer(response, request.prompt), scoring)
 
 

@@ -1,5 +1,6 @@
 """What will be asked: questions become prompts, prompts become batches, and what is left out is counted by reason."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data import catalogue
 from jmed.data.question import Question
+from jmed.data.rotation import rotate
 from jmed.errors import UserError
 from jmed.inference.request import Request
 from jmed.prompts.render import ChatTemplate, Message, check_method, draw_shots, pick_shots, render
@@ -26,6 +28,7 @@ class Item:
     request: Request
     prompt: str  # name of the template
     method: str
+    rotation: int = 0  # so many places the choices are rotated; the question itself is as published
 
 
 @dataclass
@@ -82,11 +85,25 @@ def _plan_benchmark(
             plan.left_out[benchmark, language, reason] += 1
         else:
             asked.append(question)
-    for question in asked[: config.limit]:
-        prompt = render(question, template, config.method, examples.of(question), chat)
-        item_id = make_item_id(question, template.name, config.method)
-        request = Request(item_id, prompt.text, prompt.continuations, config.max_new_tokens, penalty, template.stop)
-        plan.items.append(Item(question, request, template.name, config.method))
+    asked = asked[: config.limit]
+    drawn = _draw_rotated(asked, config)
+    for question in asked:
+        for rotation in range(len(question.choices) if question.question_id in drawn else 1):
+            shown = rotate(question, rotation)
+            prompt = render(shown, template, config.method, examples.of(question), chat)
+            item_id = make_item_id(question, template.name, config.method, rotation)
+            request = Request(item_id, prompt.text, prompt.continuations, config.max_new_tokens, penalty, template.stop)
+            plan.items.append(Item(question, request, template.name, config.method, rotation))
+
+
+def _draw_rotated(questions: Sequence[Question], config: EvaluateConfig) -> set[str]:
+    """Ids of the questions that are asked in all rotations, drawn by seed and id: the same ones in both languages."""
+    usable = [question for question in questions if len(question.choices) > 1]
+
+    def place(question: Question) -> bytes:
+        return hashlib.sha256(f"{config.seed}/{question.benchmark}/{question.question_id}".encode()).digest()
+
+    return {question.question_id for question in sorted(usable, key=place)[: config.rotations]}
 
 
 def reason_to_leave_out(question: Question, method: str, scoring: str) -> str | None:
@@ -147,10 +164,11 @@ class _Examples:
         return own[: self.count]
 
 
-def make_item_id(question: Question, prompt: str, method: str) -> str:
-    """benchmark/question/language/prompt/method; a slash inside a part is written %2F, so that ids stay unique."""
+def make_item_id(question: Question, prompt: str, method: str, rotation: int = 0) -> str:
+    """benchmark/question/language/prompt/method[/rotation-N]; a slash inside a part is written %2F: ids stay unique."""
     parts = (question.benchmark, question.question_id, question.language, prompt, method)
-    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+    variant = f"/rotation-{rotation}" if rotation else ""
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts) + variant
 
 
 def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length: int) -> list[list[Item]]:

@@ -20,7 +20,11 @@ def make_results(
     left_out: Counter[tuple[str, str, str]],
     timing: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything of results.json. `exam_questions` are all questions of the exams, asked or not."""
+    """Everything of results.json. `exam_questions` are all questions of the exams, asked or not.
+
+    Answers to questions with their choices in other orders are left out: each question counts once.
+    """
+    marked = [one for one in marked if not one.rotation]
     return {
         "model": model,
         "scores": _scores(marked, lambda one: one.question.benchmark),

@@ -57,7 +57,7 @@ def shared_length(rows: Sequence[Sequence[int]]) -> int:
     if len(rows) < 2:
         return 0
     length = min(len(row) for row in rows) - 1
-    first, last = min(rows), max(rows)  # what the least and the greatest share, all share
+    first, last = min(map(tuple, rows)), max(map(tuple, rows))  # what the least and the greatest share, all share
     same = next((i for i in range(length) if first[i] != last[i]), length)
     return same - same % STEP if same >= LEAST else 0
 

@@ -22,13 +22,19 @@ def print_learning(steps: list[dict[str, Any]], exams: list[dict[str, Any]]) -> 
 
 def learning_line(steps: list[dict[str, Any]]) -> str:
     """`loss 3.21 → 1.05 (means of the first and last 5 of 100 steps), 12,345 tokens in 0:42`."""
-    span = max(1, min(10, len(steps) // 10))
-    first, last = (sum(row["loss"] for row in rows) / span for rows in (steps[:span], steps[-span:]))
+    span, first, last = mean_losses(steps)
     tokens, seconds = sum(row["tokens"] for row in steps), sum(row["seconds"] for row in steps)
     return (
         f"loss {first:.3f} → {last:.3f} (means of the first and last {span} of {len(steps)} steps), "
         f"{tokens:,} tokens in {seconds:,.0f} s"
     )
+
+
+def mean_losses(steps: list[dict[str, Any]]) -> tuple[int, float, float]:
+    """(n, mean loss of the first n steps, of the last n), n being a tenth of the steps, ten at most."""
+    span = max(1, min(10, len(steps) // 10))
+    first, last = (sum(row["loss"] for row in rows) / span for rows in (steps[:span], steps[-span:]))
+    return span, first, last
 
 
 def _exam_table(exams: list[dict[str, Any]]) -> Table:

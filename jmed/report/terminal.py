@@ -30,7 +30,9 @@ def print_side_by_side(runs: list[tuple[str, dict[str, Any]]]) -> None:
     """The same scores of several runs, one row a run; `runs` are names and their results.json."""
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
     keys = dict.fromkeys(_score_key(score) for _, results in runs for score in results["scores"])
-    table = _table("scores side by side", ("benchmark", "lang", "metric", "run"), ("correct", "value", "95 % interval"))
+    table = plain_table(
+        "scores side by side", ("benchmark", "lang", "metric", "run"), ("correct", "value", "95 % interval")
+    )
     for key in keys:
         for name, results in runs:
             for score in results["scores"]:
@@ -58,7 +60,7 @@ def figures(score: dict[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
+def plain_table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
     """A table without frames; `left` and `right` are the columns by their alignment."""
     table = Table(
         title=escape(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
@@ -73,7 +75,7 @@ def _table(title: str, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
 def _scores(results: dict[str, Any]) -> Table:
     ways = sorted({f"method {score['method']}, prompt {score['prompt']}" for score in results["scores"]})
     left = ("model", "benchmark", "lang", "metric")
-    table = _table(f"{results['model']}: {'; '.join(ways)}", left, ("correct", "value", "95 % interval"))
+    table = plain_table(f"{results['model']}: {'; '.join(ways)}", left, ("correct", "value", "95 % interval"))
     for score in results["scores"]:
         table.add_row(
             escape(results["model"]),
@@ -85,7 +87,7 @@ def _scores(results: dict[str, Any]) -> Table:
 
 def _exams(exams: list[dict[str, Any]]) -> Table:
     right = ("points", "compulsory", "general", "prohibited", "verdict")
-    table = _table("exams: points (pass mark), prohibited choices, verdict", ("exam", "lang"), right)
+    table = plain_table("exams: points (pass mark), prohibited choices, verdict", ("exam", "lang"), right)
     for exam in exams:
         compulsory, general = exam["pass_marks"] or ("unknown", "unknown")
         table.add_row(

@@ -100,9 +100,13 @@ def _chose_token(answer: ExamAnswer) -> bool:
 
 
 def _chose_prohibited(answer: ExamAnswer) -> bool:
+    return chose_prohibited(answer.prediction, answer.question)
+
+
+def chose_prohibited(prediction: tuple[str, ...] | None, question: Question) -> bool:
     """Whether a prohibited choice was picked, whatever way the publisher wrote it: "cde" is c, d and e; "ｂ" is b."""
-    prohibited = _fold("".join(answer.question.prohibited))
-    return any(_fold(letter) in prohibited for letter in answer.prediction or () if letter.strip())
+    prohibited = _fold("".join(question.prohibited))
+    return any(_fold(letter) in prohibited for letter in prediction or () if letter.strip())
 
 
 def _fold(text: str) -> str:

@@ -69,3 +69,36 @@ def consistency(answers: Sequence[Sequence[Hashable]]) -> Consistency:
     same = sum(len(set(one)) == 1 for one in answers)
     pairs = sum(one == other for answer in answers for one, other in combinations(answer, 2))
     return Consistency(len(answers), orders, same / len(answers), pairs / (len(answers) * orders * (orders - 1) / 2))
+
+
+@dataclass(frozen=True)
+class RotatedBias:
+    """p: that no place is preferred."""
+
+    chi2: float
+    degrees: int
+    p: float
+
+
+def rotated_bias(places: Sequence[Sequence[int]]) -> RotatedBias:
+    """Places (0, 1, …) chosen for each question in all k rotations of its k choices (questions × rotations).
+
+    Every place holds every choice once a question. To a model that prefers no place the names of the places mean
+    nothing: had each question's places been shifted by another number, the same for its k answers, that would have been
+    as likely. The mean and covariance of the shares under these shifts are known, and the shares seen are held against
+    them. A model that always chooses the same text has no spread, and no preference.
+    """
+    from scipy.stats import chi2
+
+    count = len(places[0]) if places else 0
+    if count < 2 or any(len(row) != count or not set(row) <= set(range(count)) for row in places):
+        raise ValueError("expected for every question a place in each of as many rotations as there are places")
+    apart = np.array([np.bincount(row, minlength=count) for row in places]) / count - 1 / count
+    shifted = np.stack([np.roll(apart, shift, axis=1) for shift in range(count)])  # shifts × questions × places
+    spread = np.einsum("sqi,sqj->ij", shifted, shifted) / count
+    degrees = int(np.linalg.matrix_rank(spread))
+    if not degrees:
+        return RotatedBias(0.0, 0, 1.0)
+    total = apart.sum(axis=0)
+    value = float(total @ np.linalg.pinv(spread, hermitian=True) @ total)
+    return RotatedBias(value, degrees, float(chi2.sf(value, degrees)))

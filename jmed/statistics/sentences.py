@@ -8,6 +8,14 @@ Language = Literal["ja", "en"]
 
 NAMES = {"en": {"ja": "Japanese", "en": "English"}, "ja": {"ja": "日本語", "en": "英語"}}
 
+
+def asked_in(benchmark: str, asked: str, language: Language) -> str:
+    """`igakuqa (Japanese)`; `asked` is ja, en, or two languages of two runs, ja-en."""
+    if language == "ja":
+        return f"{benchmark}（{'と'.join(NAMES['ja'][one] for one in asked.split('-'))}）"
+    return f"{benchmark} ({' and '.join(NAMES['en'][one] for one in asked.split('-'))})"
+
+
 _ENGLISH = {
     (1, 1): "{adapted} is better than {base} in both {source} ({s}) and {target} ({t})",
     (1, 0): "{adapted} is better than {base} in {source} ({s}); whether in {target} is undecided ({t})",
@@ -86,3 +94,50 @@ def _points(value: float, low: float, high: float, language: Language) -> str:
     if language == "ja":
         return f"{middle}ポイント、95%信頼区間 {left}〜{right}"
     return f"{middle} points, 95 % interval {left} to {right}"
+
+
+def difference_sentence(
+    language: Language,
+    names: tuple[str, str],
+    where: str,
+    figures: tuple[float, float, float],
+    p: float,
+    decided: bool,
+) -> str:
+    """One sentence on a paired difference: `names` are (the one ahead, the other), `figures` its lead and interval,
+    `p` McNemar's after Holm; only where `decided` one is called better."""
+    ahead, other = names
+    points, shown = _points(*figures, language), _p(p)
+    if language == "ja":
+        end = f"（{points}、Holm補正後 {shown}）"
+        return f"{where}：{ahead}は{other}より正答率が高い{end}。" if decided else (
+            f"{where}：{ahead}と{other}の差は判断できない{end}。"
+        )  # fmt: skip
+    end = f" ({points}; {shown} after Holm)."
+    return f"{where}: {ahead} is better than {other}{end}" if decided else (
+        f"{where}: whether {ahead} or {other} is better is undecided{end}"
+    )  # fmt: skip
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def prompt_sentence(
+    language: Language, first: str, second: str, where: str, figures: tuple[float, float, float]
+) -> str:
+    """One sentence on what prompts do to a difference; `figures`: the smallest and largest difference (second minus
+    first) over the prompts, and by how much one model alone moves with them. It describes, and tests nothing."""
+    low, high, spread = (f"{100 * number:+.1f}" for number in figures)
+    turned = figures[0] < 0 < figures[1]
+    if language == "ja":
+        end = "順位はプロンプトによって入れ替わる" if turned else "順位はどのプロンプトでも同じである"
+        return (
+            f"{where}：{second}と{first}の差はプロンプトにより{low}〜{high}ポイント、"
+            f"同じモデルの変動は最大{spread[1:]}ポイントで、{end}。"
+        )
+    end = "the prompt decides which is ahead" if turned else "no prompt turns the order round"
+    return (
+        f"{where}: {second} minus {first} is {low} to {high} points, depending on the prompt; one model alone moves by "
+        f"up to {spread[1:]} points; {end}."
+    )

@@ -54,8 +54,8 @@ def learner(model: Path, dtype: str, **keys: Any) -> tuple[FinetuneConfig, DataP
     config = FinetuneConfig.model_validate(
         {
             "model": {"path": str(model), "dtype": dtype, "quantization": "nf4"}, "stage": "instruct",
-            "tuning": "qlora", "data": [{"path": "none", "format": "mcqa"}], "output_dir": "none", "lora": {"r": 16, "dropout": 0.0},
-            "sequence_length": 2048, **keys,
+            "tuning": "qlora", "data": [{"path": "none", "format": "mcqa"}], "output_dir": "none",
+            "lora": {"r": 16, "dropout": 0.0}, "sequence_length": 2048, **keys,
         }
     )  # fmt: skip
     loaded = load_learner(find_model(config.model, True), config, DEVICE)

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "runs": {"runs", "errors", "untrusted"},
     "models": {"models", "configuration", "data", "storage", "runs", "errors", "offline", "untrusted"},
     "inference": {"inference", "models"},
-    "report": {"report", "scoring", "errors", "untrusted"},
+    "report": {"report", "data", "scoring", "runs", "errors", "untrusted"},
     "evaluation": {
         "evaluation", "configuration", "data", "prompts", "models", "inference", "scoring", "statistics", "report",
         "storage", "runs", "errors",
@@ -27,6 +27,10 @@ MAY_IMPORT = {
     "training": {
         "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "report",
         "runs", "errors",
+    },
+    "comparison": {
+        "comparison", "configuration", "data", "scoring", "statistics", "report", "runs", "storage", "training",
+        "errors", "untrusted",
     },
     "distributed": {
         "distributed", "training", "evaluation", "configuration", "data", "models", "inference", "report", "runs",

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from jmed.configuration.command import parse
 from jmed.configuration.finetune import FinetuneConfig, MergeConfig
 from jmed.configuration.job import run_job
-from jmed.configuration.schema import EvaluateConfig, ScoreConfig
+from jmed.configuration.schema import CompareConfig, EvaluateConfig, ScoreConfig
 from jmed.errors import UserError
 from tests.conftest import ROOT, seconds_of_children
 
@@ -127,7 +127,7 @@ def test_every_shipped_configuration_is_valid(file: Path) -> None:
     parse(job, "job", ["--config", str(file)])
 
 
-@pytest.mark.parametrize("job", ["evaluate", "score", "finetune", "merge"])
+@pytest.mark.parametrize("job", ["evaluate", "score", "finetune", "merge", "compare"])
 def test_help_is_fast_and_complete(job: str) -> None:
     """Under a second of the processor (the machine may be busy), and every key with type and meaning."""
     before = seconds_of_children()
@@ -136,7 +136,8 @@ def test_help_is_fast_and_complete(job: str) -> None:
         cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     assert seconds_of_children() - before < 1
-    model = {"evaluate": EvaluateConfig, "score": ScoreConfig, "finetune": FinetuneConfig, "merge": MergeConfig}[job]
+    models = {"evaluate": EvaluateConfig, "score": ScoreConfig, "finetune": FinetuneConfig, "merge": MergeConfig}
+    model = {**models, "compare": CompareConfig}[job]
     for name, field in model.model_fields.items():
         assert f"--{name}" in done.stdout
         if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):

@@ -1,0 +1,1 @@
+"""Runs of evaluate and score compared, question by question: what their figures support, and what they do not."""
