@@ -19,6 +19,7 @@ demo: $(VENV)/.installed  ## teach a tiny model in three stages and examine each
 	$(BIN)/python jobs/evaluate.py --config configs/demo/exam.yaml --model.path runs/demo/pretrain/model \
 	    --model.quantization nf4 --model.adapter runs/demo/instruct/adapter --output_dir runs/demo/exam-instruct
 	$(BIN)/python -m jmed.report runs/demo/exam-base runs/demo/exam-pretrain runs/demo/exam-instruct
+	$(BIN)/python jobs/compare.py --config configs/demo/compare.yaml
 
 test: lint  ## lint, types and all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
@@ -28,7 +29,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev  ## option scoring beside lm-evaluation-harness, as ratios
+bench: $(VENV)/.installed-dev  ## inference beside its peers, as ratios
 	$(BIN)/python -m pytest tests/perf -s
 
 chaos: $(VENV)/.installed-dev  ## over a hundred faults thrown at both jobs on a real cluster, results compared with undisturbed runs

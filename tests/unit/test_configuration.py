@@ -123,7 +123,8 @@ def test_merging_needs_an_adapter_and_a_base_in_16_bits() -> None:
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("configs/**/*.yaml")), ids=lambda file: file.parent.name + file.name)
 def test_every_shipped_configuration_is_valid(file: Path) -> None:
-    job = FinetuneConfig if "\nstage:" in file.read_text("utf-8") else EvaluateConfig
+    text = file.read_text("utf-8")
+    job = FinetuneConfig if "\nstage:" in text else CompareConfig if "\nruns:" in text else EvaluateConfig
     parse(job, "job", ["--config", str(file)])
 
 
