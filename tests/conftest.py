@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes (`--dist loadgroup`): all jobs in one, begun first; the browser too has one for itself."""
     items.sort(key=lambda item: item.path.parent.name != "jobs")
