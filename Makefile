@@ -22,7 +22,7 @@ demo: $(VENV)/.installed  ## teach a tiny model in three stages and examine each
 	$(BIN)/python jobs/compare.py --config configs/demo/compare.yaml
 
 test: lint  ## lint, types and all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)
