@@ -53,7 +53,7 @@ def measure_plan(data_root: str, tokenizer_folder: str) -> dict[str, Any]:
     for method in METHODS:
         plans[method] = plan_evaluation(_config(data_root, method), tokenizer, MAX_LENGTH)
         counted = Counter(_lengths(plans[method].items, tokenizer))
-        mixes[method] = [[length, rows, count] for (length, rows), count in sorted(counted.items(), reverse=True)]
+        mixes[method] = [[length, 1, count] for length, count in sorted(counted.items(), reverse=True)]
     plan = plans["generate"]
     del plans
     return {

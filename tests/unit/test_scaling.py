@@ -104,7 +104,8 @@ def test_batches_are_those_of_the_evaluation(method: str, budget: int) -> None:
     questions = 500
     items: list[Item] = []
     for length, rows, count in scaling._stretched(scaling.MEASURED["plan"]["mix"][method], questions):
-        options = () if method == "generate" else ("1",) * rows
+        assert rows == 1
+        options = () if method == "generate" else ("1",)
         prompt = length - (1 if options else scaling.NEW_TOKENS)
         for _ in range(count):
             name = f"{len(items):04d}"
