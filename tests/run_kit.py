@@ -13,12 +13,13 @@ from jmed.comparison.schema import Comparison
 from jmed.comparison.systems import make_runs
 from jmed.configuration.schema import CompareConfig, EvaluateConfig
 from jmed.data import catalogue
+from jmed.data.item_id import make_item_id
 from jmed.data.question import LETTERS, Question
 from jmed.data.readers import mini as mini_reader
 from jmed.data.rotation import rotate
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.marks import Marked, mark_item
-from jmed.evaluation.plan import Item, make_item_id
+from jmed.evaluation.plan import Item
 from jmed.evaluation.results import make_results
 from jmed.evaluation.table import ANSWERS
 from jmed.inference.request import Request

@@ -20,10 +20,11 @@ from jmed.comparison import (
 )
 from jmed.comparison.facts import Facts, read_facts
 from jmed.comparison.folders import open_folder
-from jmed.comparison.runs import Runs, System, family_of
+from jmed.comparison.runs import Runs, System
 from jmed.comparison.schema import Comparison, Run
 from jmed.comparison.systems import make_runs
 from jmed.configuration.schema import CompareConfig
+from jmed.data.question import family_of
 from jmed.report.comparison import write_comparison_page
 from jmed.report.terminal_comparison import print_comparison
 from jmed.runs.files import write_text

@@ -76,6 +76,5 @@ def _points(question: Question) -> int:
 
 def _accuracy(question: Question, facts: Facts) -> float | None:
     """The share of students who were right; None: not published."""
-    family = question.exam.partition("-")[0]
-    answers = facts.students.get((family, question.question_id))
+    answers = facts.students_of(question.benchmark, question.question_id)
     return answers.accuracy if answers else None

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jmed.comparison.folders import Folder
-from jmed.comparison.runs import Group, Key, Runs, family_of
+from jmed.comparison.runs import Group, Key, Runs
 from jmed.comparison.schema import Note, Words
 from jmed.data import catalogue
-from jmed.data.question import Question
+from jmed.data.question import Question, family_of
 from jmed.data.students import StudentAnswers, read_students
 from jmed.errors import UserError
 from jmed.runs.hashes import file_hashes
@@ -25,6 +25,10 @@ class Facts:
 
     def of(self, group: Group, question_id: str) -> Question | None:
         return self.questions.get((*group, question_id))
+
+    def students_of(self, benchmark: str, question_id: str) -> StudentAnswers | None:
+        """None: not published, or its file is not there."""
+        return self.students.get((family_of(benchmark), question_id))
 
     def exam(self, exam: str) -> list[Question]:
         """The questions of an examination, each once, in whatever language they are known."""

@@ -9,7 +9,6 @@ from jmed.comparison.figures import pick, share, where
 from jmed.comparison.runs import Answer, Group, Runs, System
 from jmed.comparison.schema import FailurePart, Failures, Kind, Students
 from jmed.data.question import LETTERS, Question
-from jmed.data.students import StudentAnswers
 from jmed.statistics.intervals import wilson
 
 EASY, HARD = 0.8, 0.5  # shares of right students: at least, at most
@@ -66,7 +65,7 @@ def _specialty(questions: Sequence[Question], facts: Facts) -> Partition:
 
 def _student_accuracy(questions: Sequence[Question], facts: Facts) -> Partition:
     def band(question: Question) -> str:
-        answers = _students_of(question, facts)
+        answers = facts.students_of(question.benchmark, question.question_id)
         if answers is None or answers.accuracy is None:
             return ""
         top = next(edge for edge in _BANDS if answers.accuracy <= edge)
@@ -106,10 +105,6 @@ _KINDS: dict[Kind, Split] = {
 }
 
 
-def _students_of(question: Question, facts: Facts) -> StudentAnswers | None:
-    return facts.students.get((question.benchmark.partition("-")[0], question.question_id))
-
-
 # --- beside the students
 
 
@@ -127,7 +122,7 @@ def _students(runs: Runs, facts: Facts, group: Group, system: System) -> Student
     accuracy = {
         one: answers.accuracy
         for one in sorted(system.marks(group))
-        if (answers := facts.students.get((group[0], one))) and answers.accuracy is not None
+        if (answers := facts.students_of(group[0], one)) and answers.accuracy is not None
     }
     if not accuracy:
         return None
@@ -163,7 +158,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _mistake(answer: Answer, facts: Facts) -> tuple[bool, float] | None:
     """(whether it is the students' most frequent one, the chance that any wrong choice is) of a wrong single choice."""
-    students = facts.students.get((answer.family, answer.question_id))
+    students = facts.students_of(answer.family, answer.question_id)
     choices = LETTERS[: len(answer.choices)]
     if students is None or len(students.chosen) != len(choices) or answer.gold not in list(choices):
         return None

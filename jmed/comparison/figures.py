@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
+import numpy as np
+
 from jmed.comparison.runs import Group, Runs, System
 from jmed.statistics.intervals import wilson
 
@@ -26,6 +28,11 @@ def share(marks: Iterable[bool]) -> ShareFields:
 def pick(marks: Mapping[str, Any], ids: Iterable[str]) -> list[Any]:
     """The marks of these questions, in their order."""
     return [marks[one] for one in ids]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of the places 0 … count - 1, evenly apart, the first and the last among them."""
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(most, count)).round())]
 
 
 def where(runs: Runs, group: Group, system: System) -> dict[str, Any]:

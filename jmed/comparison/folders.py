@@ -19,7 +19,7 @@ FILES = ("run.yaml", "results.json", "answers.parquet")
 JOBS = ("evaluate", "score")
 _COLUMNS = ("item_id", "benchmark", "question_id", "language", "correct", "prediction", "gold", "choices",
             "option_logprobs", "error", "tokens_in", "response", "method")  # fmt: skip
-_LIMITS = {"run.yaml": 16 * MAX_YAML, "results.json": MAX_BYTES}
+MAX_RECORD = 16 * MAX_YAML  # bytes of run.yaml, which holds a hash for every file of model and data
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,18 @@ class Folder:
     @property
     def prompt(self) -> str:
         """The template that was used; several, where benchmarks have their own."""
-        return ", ".join(sorted(set(self.table["prompt"].to_pylist())))
+        return ", ".join(self._different("prompt"))
 
     @property
     def method(self) -> str:
-        return ", ".join(sorted(set(self.table["method"].to_pylist())))
+        return ", ".join(self._different("method"))
 
     @property
     def benchmarks(self) -> list[str]:
-        return sorted(set(self.table["benchmark"].to_pylist()))
+        return self._different("benchmark")
+
+    def _different(self, column: str) -> list[str]:
+        return sorted(self.table[column].unique().to_pylist())
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -87,26 +90,27 @@ def open_folder(given: str) -> Folder:
         if not (path / name).is_file():
             why = "there is no such folder" if not path.is_dir() else f"holds no {name}"
             raise UserError(f"runs: {given}: {why}; expected the output_dir of a finished evaluate or score")
-    record, results = _yaml(path / "run.yaml"), _json(path / "results.json")
+    record, results = read_record(path / "run.yaml"), _json(path / "results.json")
+    if not all(isinstance(record.get(key), dict) for key in ("identity", "configuration")):
+        raise damaged(path / "run.yaml")
     job = record["identity"].get("job")
     if job not in JOBS:
         raise UserError(f"runs: {given} was written by the job {job}; expected a run of {' or '.join(JOBS)}")
     return Folder(given, path, record, results, _table(path / "answers.parquet"))
 
 
-def _yaml(file: Path) -> dict[str, Any]:
+def read_record(file: Path) -> dict[str, Any]:
+    """run.yaml of any job; empty if it is not there, or no such file."""
     try:
-        found = yaml.load(read_whole(file, _LIMITS[file.name]).decode(), Loader=PlainLoader)
-        if isinstance(found["identity"], dict) and isinstance(found["configuration"], dict):
-            return found
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
-        pass
-    raise damaged(file)
+        found = yaml.load(read_whole(file, MAX_RECORD).decode(), Loader=PlainLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(read_whole(file, _LIMITS[file.name]))
+        found = json.loads(read_whole(file, MAX_BYTES))
         if isinstance(found["model"], str) and isinstance(found["exams"], list) and isinstance(found["timing"], dict):
             return found
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

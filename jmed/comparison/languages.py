@@ -85,8 +85,8 @@ def _source(descent: Descent) -> tuple[Language, Literal["training data", "assum
 def _gain(one: statistics.Gain) -> Gain:
     table = one.table
     return Gain(
-        base_value=(table.both + table.only_first) / table.n,
-        adapted_value=(table.both + table.only_second) / table.n,
+        base_value=table.first_value,
+        adapted_value=table.second_value,
         difference=one.difference,
         ci_low=one.low,
         ci_high=one.high,
@@ -131,8 +131,8 @@ def _languages(
         only_ja=table.only_second,
         only_en=table.only_first,
         neither=table.neither,
-        ja_value=(table.both + table.only_second) / table.n,
-        en_value=(table.both + table.only_first) / table.n,
+        ja_value=table.second_value,
+        en_value=table.first_value,
         difference=table.difference,
         ci_low=low,
         ci_high=high,

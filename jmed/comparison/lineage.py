@@ -4,16 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from jmed.comparison.folders import read_record
 from jmed.comparison.runs import TELLING, Runs, System
 from jmed.comparison.schema import Basis
 from jmed.errors import UserError
 from jmed.runs.card import Step, read_lineage
 from jmed.training.files import TRAIN_LOG
-from jmed.untrusted import MAX_YAML, PlainLoader, read_whole
 
 _WEIGHTS = ".safetensors"
 _DEEPEST = 20  # trainings on trainings
@@ -110,7 +107,7 @@ def training_folders(system: System) -> list[Path]:
 def _trainings(model: Path, depth: int) -> Iterator[Path]:
     """The training that made a model or adapter, after those of what it was made from."""
     run = model if (model / "run.yaml").is_file() else model.parent  # merge writes into the model's own folder
-    record = _record(run)
+    record = read_record(run / "run.yaml")
     job = record.get("identity", {}).get("job") if isinstance(record.get("identity"), dict) else None
     if job not in ("finetune", "merge") or not depth:
         return
@@ -119,12 +116,3 @@ def _trainings(model: Path, depth: int) -> Iterator[Path]:
             yield from _trainings(before, depth - 1)
     if (run / TRAIN_LOG).is_file():
         yield run
-
-
-def _record(run: Path) -> dict[str, Any]:
-    """run.yaml; empty if it is not there or not readable."""
-    try:
-        found = yaml.load(read_whole(run / "run.yaml", 16 * MAX_YAML).decode(), Loader=PlainLoader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from jmed.comparison.folders import Folder
+from jmed.data.question import family_of
 
 METRICS = {"accuracy": "correct", "exact_match": "exact_match", "gestalt_accuracy": "gestalt_match"}
 Key = tuple[str, str, str]  # family, language, question_id
@@ -117,11 +118,6 @@ class Runs:
     def shared(self, group: Group, systems: Sequence[System] | None = None) -> list[str]:
         """Ids of the questions that all of these systems answered, sorted."""
         return shared(system.marks(group) for system in (self.asked(group) if systems is None else systems))
-
-
-def family_of(benchmark: str) -> str:
-    """`igakuqa` of `igakuqa-2018`, whose questions are among those of `igakuqa`; `jsonl:PATH` is its own."""
-    return benchmark if benchmark.startswith("jsonl:") else benchmark.partition("-")[0]
 
 
 def shared(parts: Iterable[Mapping[str, Any] | set[str]]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from jmed.comparison.folders import Folder
 from jmed.comparison.runs import METRICS, TELLING, Answer, Key, Runs, System
+from jmed.data.item_id import rotation_of
 from jmed.errors import UserError
 
 # What a run's identity holds without being what sets a system apart: the questions, and how they were batched.
@@ -44,7 +45,6 @@ def _answers(folder: Folder, metric: str) -> list[Answer]:
 
 
 def _answer(row: Mapping[str, Any], column: str) -> Answer:
-    variant = row["item_id"].split("/")[5:]
     return Answer(
         question_id=row["question_id"],
         benchmark=row["benchmark"],
@@ -58,7 +58,7 @@ def _answer(row: Mapping[str, Any], column: str) -> Answer:
         logprobs=tuple(row["option_logprobs"]),
         failed=row["error"] is not None,
         tokens_in=row["tokens_in"],
-        rotation=int(variant[0].removeprefix("rotation-")) if variant else 0,
+        rotation=rotation_of(row["item_id"]),
     )
 
 

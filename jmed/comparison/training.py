@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
+from jmed.comparison.figures import spread
+from jmed.comparison.folders import read_record
 from jmed.comparison.lineage import training_folders
 from jmed.comparison.runs import Runs
 from jmed.comparison.schema import Training, TrainingExam, TrainingStep
@@ -31,9 +30,9 @@ def _training(run: str, folder: Path) -> Training | None:
     """None: it has not made a step yet."""
     try:
         steps, exams = read_log(folder / TRAIN_LOG), read_log(folder / EXAM_LOG)
-        configuration = yaml.safe_load((folder / "run.yaml").read_text("utf-8"))["configuration"]
+        configuration = read_record(folder / "run.yaml")["configuration"]
         return _read(run, folder, configuration, steps, exams) if steps else None
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"runs: the training of {run} left logs in {folder} that cannot be read ({error}); take the folder away to "
             "compare without them"
@@ -44,7 +43,7 @@ def _read(
     run: str, folder: Path, configuration: dict[str, Any], steps: list[dict[str, Any]], exams: list[dict[str, Any]]
 ) -> Training:
     _, first, last = mean_losses(steps)
-    shown = np.unique(np.linspace(0, len(steps) - 1, min(_POINTS, len(steps))).round().astype(int))
+    shown = spread(len(steps), _POINTS)
     return Training(
         run=run,
         name=folder.name,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jmed.comparison.facts import Facts
-from jmed.comparison.figures import where
+from jmed.comparison.figures import spread, where
 from jmed.comparison.runs import Answer, Group, Runs, System, by_group
 from jmed.comparison.schema import Bin, Calibration, Position, Rotations, Safety
 from jmed.data.question import LETTERS, Question
@@ -74,8 +74,7 @@ def _calibration(head: dict[str, Any], answers: Sequence[Answer]) -> Calibration
     sure, hit = statistics.confidences(probabilities, gold)
     curve = statistics.reliability(sure, hit)
     risk = statistics.risk_coverage(sure, hit)
-    last = len(risk.coverage) - 1
-    points = np.unique(np.linspace(0, last, min(_POINTS, last + 1)).round().astype(int))
+    points = spread(len(risk.coverage), _POINTS)
     return Calibration(
         **head,
         n=len(answers),

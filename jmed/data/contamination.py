@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from jmed.data.examples import Example
 from jmed.data.overlap import Gram, GramIndex, N, grams_of, tokens_of
-from jmed.data.question import Question
+from jmed.data.question import Question, family_of
 
 # Part of a stem's n-grams: 60 % of a long stem holds more, another question of the same examination hardly ever.
 SHARE = 0.35
@@ -181,7 +181,7 @@ class ContaminationGate:
         plain = _plain(question.question_id)
         for asker in self._by_id.get(plain, ()):
             ours, theirs = question.benchmark, self._askers[asker][0]
-            same_publisher = bool(ours) and _family(ours) == _family(theirs)
+            same_publisher = bool(ours) and family_of(ours) == family_of(theirs)
             own_file = _is_own_file(ours) or _is_own_file(theirs)
             if same_publisher or (own_file and _is_distinctive(plain)):
                 yield asker
@@ -234,8 +234,3 @@ def _is_distinctive(plain: str) -> bool:
 
 def _is_own_file(benchmark: str) -> bool:
     return not benchmark or benchmark.startswith("jsonl:")
-
-
-def _family(benchmark: str) -> str:
-    """The publisher of igakuqa-2018 is that of igakuqa; every file of one's own is a publisher of its own."""
-    return benchmark if _is_own_file(benchmark) else benchmark.partition("-")[0]

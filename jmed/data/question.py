@@ -45,3 +45,11 @@ class Question:
         if self.every_answer_counts:
             return "any"
         return " or ".join(",".join(answer) for answer in self.accepted)
+
+
+def family_of(benchmark: str) -> str:
+    """Who published a benchmark: `igakuqa` of `igakuqa-2018`, whose questions are among those of `igakuqa`.
+
+    `jsonl:PATH`, a file of one's own, is a family of its own.
+    """
+    return benchmark if benchmark.startswith("jsonl:") else benchmark.partition("-")[0]

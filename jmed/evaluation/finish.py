@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from jmed.data.question import Question
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.marks import Marked
@@ -30,11 +28,9 @@ def write_results(
     """Write every file of the contract, results.json last, and print the figures."""
     marked = sorted(marked, key=lambda one: one.row["item_id"])
     results = make_results(model, marked, exam_questions, left_out, timing)
-    answers = folder.path / "answers.parquet"
-    write_table([one.row for one in marked], ANSWERS, answers)
+    table = write_table([one.row for one in marked], ANSWERS, folder.path / "answers.parquet")
     known = {(one.question.benchmark, one.question.question_id, one.question.language): one.question for one in marked}
-    written = RunAnswers(model, pq.read_table(answers))
-    write_run_page(results, folder.identity, written, known, folder.path / "report.html")
+    write_run_page(results, folder.identity, RunAnswers(model, table), known, folder.path / "report.html")
     folder.end(results)
     _show(folder, results)
 

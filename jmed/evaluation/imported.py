@@ -11,6 +11,7 @@ from typing import Any
 
 from jmed.configuration.schema import ScoreConfig
 from jmed.data import catalogue
+from jmed.data.item_id import make_item_id
 from jmed.data.lines import Record, read_jsonl
 from jmed.data.question import Question
 from jmed.errors import UserError, nearest
@@ -18,7 +19,6 @@ from jmed.evaluation.finish import already_finished, write_results
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.inputs import localise
 from jmed.evaluation.marks import Marked, finish_row, row_head
-from jmed.evaluation.plan import make_item_id
 from jmed.runs.hashes import file_hashes
 from jmed.scoring.paper import MARKERS, cut_answer
 from jmed.scoring.reading import is_correct, is_correct_verbatim, read_answer, read_letters_verbatim

@@ -10,6 +10,7 @@ from typing import Any
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data import catalogue
+from jmed.data.item_id import make_item_id
 from jmed.data.question import Question
 from jmed.data.rotation import rotate
 from jmed.errors import UserError
@@ -162,13 +163,6 @@ class _Examples:
                 f"shots: {question.benchmark} publishes {len(own)} examples, {self.count} asked for; ask for fewer"
             )
         return own[: self.count]
-
-
-def make_item_id(question: Question, prompt: str, method: str, rotation: int = 0) -> str:
-    """benchmark/question/language/prompt/method[/rotation-N]; a slash inside a part is written %2F: ids stay unique."""
-    parts = (question.benchmark, question.question_id, question.language, prompt, method)
-    variant = f"/rotation-{rotation}" if rotation else ""
-    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts) + variant
 
 
 def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length: int) -> list[list[Item]]:

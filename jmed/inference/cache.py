@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
+from jmed.inference.encoding import common_prefix
+
 ROOM = 64  # tokens that room is added for at a time
 STEP = 64  # a shared beginning has a multiple of so many tokens, so that most batches of a benchmark share the same one
 LEAST = 128  # shorter ones are not worth it
@@ -56,9 +58,9 @@ def shared_length(rows: Sequence[Sequence[int]]) -> int:
     """Tokens that all rows begin with, as far as it is worth reading them once; one of each row is always left."""
     if len(rows) < 2:
         return 0
-    length = min(len(row) for row in rows) - 1
-    first, last = min(map(tuple, rows)), max(map(tuple, rows))  # what the least and the greatest share, all share
-    same = next((i for i in range(length) if first[i] != last[i]), length)
+    ordered = sorted(map(tuple, rows))
+    same = common_prefix(ordered[0], ordered[-1])  # what the least and the greatest share, all share
+    same = min(same, min(map(len, rows)) - 1)
     return same - same % STEP if same >= LEAST else 0
 
 
@@ -71,9 +73,8 @@ class Beginning:
     def __init__(self, backbone: Any, layers: int, device: torch.device) -> None:
         self.backbone, self.layers, self.device = backbone, layers, device
         self.tokens: tuple[int, ...] = ()
-        self.states: list[
-            tuple[torch.Tensor, torch.Tensor]
-        ] = []  # of each layer: keys, values [1, heads, tokens, width]
+        # Of each layer: keys and values [1, heads, tokens, width].
+        self.states: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def cache(self, tokens: Sequence[int], rows: int) -> Cache:
         """A cache in which every one of `rows` rows has read these tokens."""

@@ -1,5 +1,6 @@
 """Prompt and continuations as token ids, split as lm-evaluation-harness splits them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def encode_options(tokenizer: Any, request: Request, max_length: int) -> Encoded
     """
     prompt = encode_prompt(tokenizer, request.prompt.rstrip())
     wholes = [encode_prompt(tokenizer, request.prompt + option) for option in request.continuations]
-    start = min(_common_prefix(prompt, whole) for whole in wholes)
+    start = min(common_prefix(prompt, whole) for whole in wholes)
     longest = max(len(whole) for whole in wholes)
     if longest > max_length:
         raise PromptTooLong(f"prompt and option have {longest:,} tokens, the model takes {max_length:,}")
@@ -64,7 +65,7 @@ def encode_options(tokenizer: Any, request: Request, max_length: int) -> Encoded
 def split_pair(tokenizer: Any, prompt: str, continuation: str) -> tuple[list[int], int]:
     """Prompt and continuation as one text: its token ids, and where they depart from the tokens of the prompt alone."""
     whole = encode_prompt(tokenizer, prompt + continuation)
-    return whole, _common_prefix(encode_prompt(tokenizer, prompt.rstrip()), whole)
+    return whole, common_prefix(encode_prompt(tokenizer, prompt.rstrip()), whole)
 
 
 def encode_generation(tokenizer: Any, request: Request, max_length: int) -> list[int]:
@@ -86,7 +87,8 @@ def _encode(tokenizer: Any, text: str, **options: bool) -> tuple[list[int], Any]
     return (ids[:-1] if ended and not text.endswith(tokenizer.eos_token) else ids), encoding
 
 
-def _common_prefix(first: list[int], second: list[int]) -> int:
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Tokens that both begin with."""
     length = 0
     for a, b in zip(first, second, strict=False):
         if a != b:

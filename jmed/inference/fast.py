@@ -1,31 +1,22 @@
 """The fast ways ask more of a model than the plain ones; here is which models they suit."""
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import torch
 
 from jmed.inference.cache import Beginning
-from jmed.models.loading import LoadedModel
+from jmed.models.loading import LoadedModel, unwrapped
 
 # Settings of architectures whose logits are not what the head gives: capped or scaled behind it.
 BEHIND_THE_HEAD = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
 
 
-@dataclass
 class Fast:
     """The parts of a model that the fast ways call: its layers and its vocabulary head."""
 
-    loaded: LoadedModel
-    backbone: Any = field(init=False)
-    head: Any = field(init=False)
-    beginning: Beginning = field(init=False)
-
-    def __post_init__(self) -> None:
-        whole = _whole(self.loaded.model)
-        self.backbone, self.head = whole.base_model, whole.get_output_embeddings()
-        self.layers = whole.config.get_text_config().num_hidden_layers
-        self.beginning = Beginning(self.backbone, self.layers, self.loaded.device)
+    def __init__(self, loaded: LoadedModel) -> None:
+        whole = unwrapped(loaded.model)
+        self.loaded, self.backbone, self.head = loaded, whole.base_model, whole.get_output_embeddings()
+        self.layers: int = whole.config.get_text_config().num_hidden_layers
+        self.beginning = Beginning(self.backbone, self.layers, loaded.device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -35,7 +26,7 @@ class Fast:
 
 def unsuitable(loaded: LoadedModel) -> str | None:
     """Why the fast ways do not suit a model; None: they do."""
-    whole = _whole(loaded.model)
+    whole = unwrapped(loaded.model)
     config = whole.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
     if kinds:
@@ -49,8 +40,3 @@ def unsuitable(loaded: LoadedModel) -> str | None:
     if not isinstance(whole.get_output_embeddings(), torch.nn.Module):
         return "it has no vocabulary head of its own"
     return None
-
-
-def _whole(model: Any) -> Any:
-    """The causal language model in a peft wrapper; its adapters stay in place."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model

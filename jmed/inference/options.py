@@ -10,7 +10,7 @@ from jmed.inference.encoding import encode_options
 from jmed.inference.fast import Fast
 from jmed.inference.request import Answer, Request
 from jmed.inference.stopping import check_numbers
-from jmed.inference.tree import ROOT, Tree, plant
+from jmed.inference.tree import Tree, plant
 
 CHUNK = 128  # places whose logits exist at a time: [128, 152k] in float32 is 78 MB
 
@@ -74,7 +74,7 @@ def _sum_logprobs(fast: Fast, trees: Sequence[Tree], shared: int, hidden: torch.
     wanted: list[tuple[int, int]] = []  # (that row, the token)
     for row, tree in enumerate(trees):
         for place, token in (pair for option in tree.scored for pair in option):
-            column = len(tree.prompt) - shared + (place if place != ROOT else -1)
+            column = len(tree.prompt) - shared + place
             wanted.append((places.setdefault((row, column), len(places)), token))
     rows, columns = torch.tensor(list(places), device=hidden.device).T
     logprobs = _logprobs(fast.head, hidden[rows, columns], torch.tensor(wanted, device=hidden.device))
@@ -90,5 +90,6 @@ def _logprobs(head: Any, hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Te
     for first in range(0, len(hidden), CHUNK):
         logits = head(hidden[first : first + CHUNK]).float()
         here = ((rows >= first) & (rows < first + CHUNK)).nonzero()[:, 0]
-        found[here] = (logits[rows[here] - first, tokens[here]] - logits.logsumexp(-1)[rows[here] - first]).double()
+        own = rows[here] - first
+        found[here] = (logits[own, tokens[here]] - logits.logsumexp(-1)[own]).double()
     return found

@@ -9,7 +9,7 @@ import numpy as np
 from jmed.inference.encoding import EncodedOptions, encode_generation, encode_options
 from jmed.inference.request import Request
 
-ROOT = -1  # the prompt's last token, as a parent
+ROOT = -1  # the prompt's last token, as a parent: the place before the first
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,11 @@ def load_model(source: ModelSource, device: torch.device | None = None) -> Loade
     return LoadedModel(model, tokenizer, device, context_length(source), pad_id, ends)
 
 
+def unwrapped(model: Any) -> Any:
+    """The causal language model in a peft wrapper; its adapters stay in place."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Tokens that end a text, from the tokenizer and from the model's own generation settings."""
     configured = model.generation_config.eos_token_id

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from jmed.data.question import Question
-from jmed.report.exams import why
+from jmed.report.exams import has_misprints, why
 from jmed.report.questions import Key, Questions
 from jmed.report.rendering import write_page
 from jmed.report.sampling import RunAnswers
@@ -55,7 +55,7 @@ def write_comparison_page(
         after=_filled(AFTER_EXAMS, comparison),
         exams=[(name, rows) for name, rows in _exams(exams)],
         exam_chart="candidates",
-        misprints=any(exam["prohibited_choices"] != exam["prohibited_choices_folded"] for exam in exams),
+        misprints=has_misprints(exams),
         leaderboards=_leaderboards(comparison),
         listed=LISTED,
         student_exams=STUDENT_EXAMS,

@@ -1,9 +1,15 @@
 """Examinations on a page: why each has its verdict."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from jmed.report.words import Pair
 from jmed.scoring.exam import MOST_PROHIBITED
+
+
+def has_misprints(exams: Iterable[dict[str, Any]]) -> bool:
+    """Whether it matters in one of them how the publisher's misprinted prohibited choices are read."""
+    return any(exam["prohibited_choices"] != exam["prohibited_choices_folded"] for exam in exams)
 
 
 def why(exam: dict[str, Any]) -> Pair:

@@ -1,19 +1,17 @@
 """How a training run went, for the terminal: the loss, and the exam by epoch."""
 
-import sys
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jmed.report.terminal import NOTICE, PIPE_WIDTH, figures
+from jmed.report.terminal import NOTICE, figures, make_console
 
 
 def print_learning(steps: list[dict[str, Any]], exams: list[dict[str, Any]]) -> None:
     """`steps` and `exams` are the lines of train_log.jsonl and exam_log.jsonl."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = make_console()
     console.print(learning_line(steps), markup=False, soft_wrap=True)
     if exams:
         console.print(_exam_table(exams))

@@ -4,11 +4,10 @@ import sys
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jmed.report.terminal import PIPE_WIDTH
+from jmed.report.terminal import make_console
 
 GIB, MIB = 1 << 30, 1 << 20
 PARTS = ("weights", "adapters", "gradients", "optimizer", "activations", "logits", "overhead")
@@ -18,7 +17,7 @@ NAME_WIDTH = 18  # columns of the terminal for the name of a place
 
 def print_memory(preflight: dict[str, Any]) -> None:
     """`preflight` is the content of preflight.json. One column a kind of place, the tightest of its kind; GiB."""
-    console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else PIPE_WIDTH, highlight=False)
+    console = make_console(sys.stderr)
     batch = preflight["batch"]
     console.print(
         f"memory of a worker in GiB, predicted for the largest batch ({batch['rows']} x {batch['width']} tokens)",

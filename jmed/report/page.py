@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jmed.data.question import Question
-from jmed.report.exams import why
+from jmed.report.exams import has_misprints, why
 from jmed.report.questions import Key, Questions
 from jmed.report.rendering import write_page
 from jmed.report.sampling import RunAnswers
@@ -39,7 +39,7 @@ def write_run_page(
         subset_groups=_grouped(subsets, "benchmark"),
         exams=[(name, [_exam_row(*one) for one in rows]) for name, rows in _grouped(exams, "exam")],
         exam_chart="exams",
-        misprints=any(exam["prohibited_choices"] != exam["prohibited_choices_folded"] for _, exam in exams),
+        misprints=has_misprints(results["exams"]),
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from jmed.data.item_id import variant_of
 from jmed.data.question import LANGUAGES, Question
 from jmed.report.sampling import BUDGET, LIMIT, LONGEST, Name, RunAnswers, sample
 
 GROUP = 100  # questions that are packed, and unpacked, together
-PARTS = 5  # of an item id; what follows them tells variants of a question apart
 STEM = 90  # characters of a question in the list
 Key = tuple[str, str, str]  # benchmark, question_id, language
 SHOWN = ("item_id", "language", "prompt", "method", "prompt_text", "choices", "continuations", "option_logprobs",
@@ -96,7 +96,7 @@ class Questions:
                 {
                     **{column: answer[column] for column in PASSED_ON},
                     "mark": mark(answer),
-                    "variant": "/".join(answer["item_id"].split("/")[PARTS:]),
+                    "variant": variant_of(answer["item_id"]),
                     "response": cut(answer["response"]),
                     "prompt_text": prompts.setdefault(answer["prompt_text"], len(prompts)),
                     "option_logprobs": [round(one, 4) for one in answer["option_logprobs"]],

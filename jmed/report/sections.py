@@ -12,6 +12,12 @@ INTERVAL = Column("95 % interval (%)", "95 %信頼区間（%）", "ci", "interva
 DIFFERENCE = Column("Difference", "差", "difference", "signed")
 WHERE = (BENCHMARK, LANGUAGE)
 
+
+def _interval(key: str, form: str) -> Column:
+    """The interval of a figure that is no share; `form` is the figure's."""
+    return Column("95 % interval", "95 %信頼区間", key, f"{form} interval")
+
+
 LEADERBOARD = Section(
     "leaderboard",
     ("Ranking", "順位"),
@@ -51,7 +57,7 @@ PAIRS = Section(
                 Column("Second", "後", "second", "name"),
                 ASKED,
                 DIFFERENCE,
-                Column("95 % interval", "95 %信頼区間", "ci", "signed interval"),
+                _interval("ci", "signed"),
                 Column("p (Holm)", "p（Holm）", "p_holm", "p"),
                 Column("Better", "優れている方", "verdict", "better"),
                 Column("Both right", "両方正解", "both"),
@@ -73,7 +79,7 @@ PAIRS = Section(
                 Column("Clusters by", "まとまり", "clustered.by", "word"),
                 Column("Clusters", "まとまりの数", "clustered.clusters"),
                 DIFFERENCE,
-                Column("95 % interval", "95 %信頼区間", "clustered.ci", "signed interval"),
+                _interval("clustered.ci", "signed"),
                 Column("Bootstrap", "ブートストラップ", "clustered.bootstrap", "signed interval"),
                 Column("p", "p", "clustered.p", "p"),
             ),
@@ -112,13 +118,13 @@ LANGUAGES = Section(
                 Column("Adapted in", "適応した言語", "source_language", "word"),
                 Column("Known from", "その根拠", "source_basis", "word"),
                 Column("Gain there", "その言語での向上", "source.difference", "signed"),
-                Column("95 % interval", "95 %信頼区間", "source.ci", "signed interval"),
+                _interval("source.ci", "signed"),
                 Column("Gain in the other", "もう一方での向上", "target.difference", "signed"),
-                Column("95 % interval", "95 %信頼区間", "target.ci", "signed interval"),
+                _interval("target.ci", "signed"),
                 Column("Ratio", "比", "ratio", "decimal"),
-                Column("95 % interval", "95 %信頼区間", "ratio", "decimal interval"),
+                _interval("ratio", "decimal"),
                 Column("Difference of gains", "向上の差", "gap", "signed"),
-                Column("95 % interval", "95 %信頼区間", "gap", "signed interval"),
+                _interval("gap", "signed"),
             ),
             ("Transfer between the languages", "言語間の転移"),
         ),
@@ -136,7 +142,7 @@ LANGUAGES = Section(
                 Column("Japanese (%)", "日本語（%）", "ja_value", "percent"),
                 Column("English (%)", "英語（%）", "en_value", "percent"),
                 DIFFERENCE,
-                Column("95 % interval", "95 %信頼区間", "ci", "signed interval"),
+                _interval("ci", "signed"),
                 Column("p (Holm)", "p（Holm）", "p_holm", "p"),
                 Column("Same choice (%)", "同じ選択（%）", "agreement", "percent"),
                 Column("Kappa", "κ係数", "kappa", "decimal"),
@@ -272,7 +278,7 @@ TRUST = Section(
                 Column("Questions in bin", "区間内の問題数", "n"),
                 Column("Confidence (%)", "確信度（%）", "confidence", "percent"),
                 Column("Accuracy (%)", "正答率（%）", "accuracy", "percent"),
-                Column("95 % interval (%)", "95 %信頼区間（%）", "ci", "interval"),
+                INTERVAL,
             ),
             ("The reliability curve", "信頼度曲線の値"),
         ),
@@ -436,7 +442,7 @@ COST = Section(
                 Column("Tokens, Japanese", "日本語トークン", "tokens_ja"),
                 Column("Tokens, English", "英語トークン", "tokens_en"),
                 Column("Ratio", "比", "ratio", "decimal"),
-                Column("95 % interval", "95 %信頼区間", "ratio", "decimal interval"),
+                _interval("ratio", "decimal"),
             ),
             ("Tokens of the same questions in both languages", "同じ問題の両言語のトークン数"),
         ),

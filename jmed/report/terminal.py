@@ -1,7 +1,7 @@
 """The figures of a run as a table for the terminal."""
 
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -16,7 +16,7 @@ NOTICE = "An exam score is no clearance for clinical use."
 
 def print_results(results: dict[str, Any]) -> None:
     """Model × language × benchmark, then exams, then what was left out; within 80 columns, plain text in a pipe."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = make_console()
     console.print(_scores(results))
     if results["exams"]:
         console.print(_exams(results["exams"]))
@@ -28,7 +28,7 @@ def print_results(results: dict[str, Any]) -> None:
 
 def print_side_by_side(runs: list[tuple[str, dict[str, Any]]]) -> None:
     """The same scores of several runs, one row a run; `runs` are names and their results.json."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = make_console()
     keys = dict.fromkeys(_score_key(score) for _, results in runs for score in results["scores"])
     table = plain_table(
         "scores side by side", ("benchmark", "lang", "metric", "run"), ("correct", "value", "95 % interval")
@@ -41,6 +41,12 @@ def print_side_by_side(runs: list[tuple[str, dict[str, Any]]]) -> None:
         table.add_section()
     console.print(table)
     console.print(NOTICE)
+
+
+def make_console(stream: TextIO | None = None) -> Console:
+    """`stream` (None: standard output), as wide as the terminal, or as a pipe should be."""
+    stream = stream or sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def escape(text: str) -> str:

@@ -1,13 +1,11 @@
 """A comparison for the terminal: its sentences, and the two tables that most people look for."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from jmed.report.terminal import PIPE_WIDTH, escape, figures, plain_table
+from jmed.report.terminal import escape, figures, make_console, plain_table
 from jmed.untrusted import printable
 
 SHOWN = 30  # pairs
@@ -15,7 +13,7 @@ SHOWN = 30  # pairs
 
 def print_comparison(comparison: Mapping[str, Any]) -> None:
     """`comparison` is the content of comparison.json."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    console = make_console()
     if comparison["leaderboards"]:
         console.print(_ranks(comparison["leaderboards"]))
     if comparison["pairs"]:

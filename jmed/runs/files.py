@@ -19,11 +19,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
 PAUSES = (1, 5, 25)  # seconds
 
 
-def write_table(rows: Sequence[dict[str, Any]], schema: pa.Schema, path: Path, group: int | None = None) -> None:
-    """Write rows as Parquet, `group` of them a row group; the file appears whole or not at all."""
+def write_table(rows: Sequence[dict[str, Any]], schema: pa.Schema, path: Path, group: int | None = None) -> pa.Table:
+    """Write rows as Parquet, `group` of them a row group; the file appears whole or not at all. The table written."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
     with whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=group)
+    return table
 
 
 def write_text(text: str, path: Path) -> None:

@@ -34,6 +34,16 @@ class PairedTable:
         return self.both + self.only_first + self.only_second + self.neither
 
     @property
+    def first_value(self) -> float:
+        """Accuracy of the first run."""
+        return (self.both + self.only_first) / self.n
+
+    @property
+    def second_value(self) -> float:
+        """Accuracy of the second run."""
+        return (self.both + self.only_second) / self.n
+
+    @property
     def difference(self) -> float:
         """Accuracy of the second minus that of the first, in -1 to 1."""
         return (self.only_second - self.only_first) / self.n

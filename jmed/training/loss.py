@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from jmed.models.loading import unwrapped
 from jmed.training.batch import Batch
 
 CHUNK = 256  # supervised positions whose logits exist at a time: [256, 152k] in float32 is 155 MB
@@ -27,7 +28,7 @@ class SupervisedLoss(nn.Module):
         self.model = model  # transformers PreTrainedModel, or peft PeftModel around it
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        whole = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        whole = unwrapped(self.model)
         output = whole.base_model(
             input_ids=batch.ids, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
         )

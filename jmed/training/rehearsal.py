@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.models.loading import unwrapped
 from jmed.training.allocations import BACKWARD, FORWARD, LOSS, Allocations, HostCopy
 from jmed.training.batch import Batch
 from jmed.training.loss import SupervisedLoss
@@ -116,7 +117,7 @@ def _phases(model: Any, allocations: Allocations) -> Iterator[None]:
         allocations.enter(LOSS)
         output.last_hidden_state.register_hook(lambda _gradient: allocations.enter(BACKWARD))
 
-    whole = model.get_base_model() if hasattr(model, "peft_config") else model
+    whole = unwrapped(model)
     handle = whole.base_model.register_forward_hook(end)
     try:
         yield

@@ -8,7 +8,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,16 +17,11 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from jmed.configuration.schema import ModelConfig
 from jmed.evaluation.plan import make_batches
-from jmed.inference.encoding import encode_options
 from jmed.inference.engine import Engine
 from jmed.inference.plain import score_rows
 from jmed.inference.request import Answer, Request
-from jmed.inference.tree import plant
-from jmed.models.loading import load_model
-from jmed.models.source import find_model
-from tests.perf.kit import operations
+from tests.perf.kit import engine_of, matrix_rate, needed, seconds, wait
 
 QWEN2_7B = {
     "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
@@ -35,19 +30,6 @@ QWEN2_7B = {
 SMALL = {**QWEN2_7B, "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2}  # fmt: skip
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def wait() -> None:
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    wait()
-    begun = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - begun
 
 
 def build(folder: Path, tokenizer: Path, shape: dict[str, Any]) -> Path:
@@ -60,13 +42,6 @@ def build(folder: Path, tokenizer: Path, shape: dict[str, Any]) -> Path:
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
     return folder
-
-
-def matrix_rate() -> float:
-    """Operations a second of a bfloat16 matrix product."""
-    size = 8192 if DEVICE.type == "cuda" else 1024
-    one, other = (torch.randn(size, size, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * size**3 / min(seconds(lambda: one @ other) for _ in range(8))
 
 
 def memory_rate() -> float:
@@ -102,17 +77,14 @@ def scored(engine: Engine, name: str, requests: Sequence[Request], rate: float) 
     fast = {answer.item_id: answer for answer in run(engine, requests, 8192)}
     gaps = [abs(a - b) for one in plain for a, b in zip(one.logprobs, fast[one.item_id].logprobs, strict=True)]
     same = sum(max(one.logprobs) == one.logprobs[_best(fast[one.item_id].logprobs)] for one in plain)
-    trees = [plant(encode_options(loaded.tokenizer, request, loaded.max_length)) for request in requests]
-    work = operations(
-        loaded.model, sum(map(len, trees)), sum(1 + len(tree.tokens) for tree in trees),
-        sum(len(tree) ** 2 // 2 for tree in trees),
-    )  # fmt: skip
+    work = needed(engine, requests)
+    tokens = sum(answer.tokens_in + answer.tokens_out for answer in fast.values())
     slow = seconds(lambda: [score_rows(loaded, [request]) for request in few]) / len(few)
     for budget in (8192, 32768):
         peak()
         took = statistics.median(seconds(partial(run, engine, requests, budget)) for _ in range(3))
         print(
-            f"{name}, batch_tokens {budget}: {len(requests) / took:.1f} questions/s, {sum(map(len, trees)) / took:.0f} "
+            f"{name}, batch_tokens {budget}: {len(requests) / took:.1f} questions/s, {tokens / took:.0f} "
             f"tokens/s, {work / took / rate:.0%} of the matrix rate, {slow * len(requests) / took:.1f} times one at a "
             f"time, peak {peak():.1f} GiB; of {len(few)}: same choice {same}, largest gap {max(gaps):.3f} nats",
             flush=True,
@@ -161,13 +133,13 @@ def main() -> None:
         print(
             f"built in {seconds(lambda: build(folder, options.tokenizer, SMALL if options.small else QWEN2_7B)):.0f} s"
         )
-    rate, memory = matrix_rate(), memory_rate()
+    size = 8192 if DEVICE.type == "cuda" else 1024
+    rate, memory = matrix_rate(torch.bfloat16, DEVICE.type, size), memory_rate()
     name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU"
     print(f"{name}: {rate / 1e12:.1f} TFLOP/s in bfloat16, {memory / 1e12:.2f} TB/s; torch {torch.__version__}")
     for quantization in ("none", "nf4"):
-        config = ModelConfig(path=str(folder), quantization=quantization, dtype="bfloat16")
         begun = time.perf_counter()
-        engine = Engine(load_model(find_model(config, offline=True)))
+        engine = engine_of(folder, quantization=quantization, dtype="bfloat16")
         wait()
         print(f"--- {quantization}: loaded in {time.perf_counter() - begun:.0f} s, {peak():.1f} GiB", flush=True)
         for method in ("letters", "options"):

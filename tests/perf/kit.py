@@ -1,12 +1,20 @@
 """The model that is timed, the rate of this machine, and pairs of runs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from jmed.configuration.schema import ModelConfig
+from jmed.inference.encoding import encode_options
+from jmed.inference.engine import Engine
+from jmed.inference.request import Request
+from jmed.inference.tree import plant
+from jmed.models.loading import load_model
+from jmed.models.source import find_model
 
 THREADS = 2
 PAIRS = 5
@@ -35,9 +43,17 @@ def build_model(folder: Path, tokenizer_folder: Path, talks_in_lines: bool = Fal
     return folder
 
 
+def wait() -> None:
+    """Until the GPU, if there is one, has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def seconds(work: Callable[[], Any]) -> float:
+    wait()
     start = time.perf_counter()
     work()
+    wait()
     return time.perf_counter() - start
 
 
@@ -54,10 +70,23 @@ def time_pairs(peer: Callable[[], Any], ours: Callable[[], Any]) -> tuple[list[f
     return ratios, min(own_times)
 
 
-def matrix_rate(dtype: torch.dtype = torch.float32, tries: int = 12) -> float:
+def matrix_rate(dtype: torch.dtype = torch.float32, device: str = "cpu", size: int = 2048, tries: int = 12) -> float:
     """Floating-point operations a second of a matrix product, the best of some."""
-    one, other = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
-    return 2 * 2048**3 / min(seconds(lambda: one @ other) for _ in range(tries))
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: one @ other) for _ in range(tries))
+
+
+def engine_of(folder: Path, **keys: Any) -> Engine:
+    """The engine of a model folder; `keys` are of `model` in the configuration."""
+    return Engine(load_model(find_model(ModelConfig(path=str(folder), **keys), offline=True)))
+
+
+def needed(engine: Engine, requests: Iterable[Request]) -> float:
+    """Floating-point operations of the requests' trees: nothing computed twice, no padding."""
+    loaded = engine.loaded
+    trees = [plant(encode_options(loaded.tokenizer, request, loaded.max_length)) for request in requests]
+    tokens, places = sum(map(len, trees)), sum(1 + len(tree.tokens) for tree in trees)
+    return operations(loaded.model, tokens, places, sum(len(tree) ** 2 // 2 for tree in trees))
 
 
 def operations(model: Any, tokens: int, places: int, attention: int) -> float:

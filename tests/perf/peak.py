@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tests.perf.kit import THREADS
+from tests.perf.kit import THREADS, engine_of
 
 
 def main() -> None:
@@ -16,12 +16,7 @@ def main() -> None:
 
     config = make_config(Path(data), method)
     if side == "jmed":
-        from jmed.configuration.schema import ModelConfig
-        from jmed.inference.engine import Engine
-        from jmed.models.loading import load_model
-        from jmed.models.source import find_model
-
-        engine = Engine(load_model(find_model(ModelConfig(path=model), offline=True)))
+        engine = engine_of(Path(model))
         jmed_runs(engine, first_items(config, engine.loaded.tokenizer, int(count)), config)
     else:
         from lm_eval.models.huggingface import HFLM

@@ -7,18 +7,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from jmed.evaluation.plan import Item
-from jmed.inference.encoding import encode_options
-from jmed.inference.tree import plant
 from tests.conftest import ROOT
 from tests.perf.conftest import Row
-from tests.perf.kit import PAIRS, THREADS, build_model, matrix_rate, operations, seconds, time_pairs
-from tests.perf.questions import CONTEXT, first_items, jmed_runs, make_config
+from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, matrix_rate, needed, seconds, time_pairs
+from tests.perf.questions import first_items, jmed_runs, make_config
 from tests.unit.test_lm_eval import Pair, assert_equal_scores, harness_scores, load_pair
 
 COUNT = {"letters": 60, "options": 20}  # the harness takes minutes for more options
@@ -48,14 +45,6 @@ def best_batch(pair: Pair, items: Sequence[Item]) -> int:
     return pair.harness.batch_size_per_gpu
 
 
-def needed(model: Any, tokenizer: Any, items: Sequence[Item]) -> float:
-    """Floating-point operations of the trees: nothing computed twice, no padding."""
-    trees = [plant(encode_options(tokenizer, item.request, CONTEXT)) for item in items]
-    tokens, places = sum(len(tree) for tree in trees), sum(1 + len(tree.tokens) for tree in trees)
-    attention = sum(len(tree) ** 2 // 2 for tree in trees)
-    return operations(model, tokens, places, attention)
-
-
 @pytest.mark.parametrize("method", ["letters", "options"])
 def test_log_probabilities(data_root: Path, pair: Pair, folder: Path, method: str, table: list[Row]) -> None:
     engine, config = pair.engine, make_config(data_root, method)
@@ -70,7 +59,7 @@ def test_log_probabilities(data_root: Path, pair: Pair, folder: Path, method: st
     batch = best_batch(pair, items[:8])
     assert_equal_scores(ours(), peer())
     ratios, own = time_pairs(peer, ours)
-    share = needed(engine.loaded.model, engine.loaded.tokenizer, items) / own / matrix_rate()
+    share = needed(engine, [item.request for item in items]) / own / matrix_rate()
     note = f"{len(items)} questions, {len(items) / own:.1f} a second, {share:.0%} of the matrix rate"
     table.append(Row(f"`{method}`", f"lm-eval, batch {batch}", tuple(ratios), GOALS[method], note=note))
     peaks = [peak(side, method, folder, data_root, batch) for side in ("lm-eval", "jmed")]
@@ -108,13 +97,8 @@ def test_letters_behind_shared_shots(data_root: Path, pair: Pair, table: list[Ro
 
 def test_bfloat16_on_this_processor(data_root: Path, pair: Pair, folder: Path, table: list[Row]) -> None:
     """What `model.dtype: bfloat16` does to time and log-probabilities."""
-    from jmed.configuration.schema import ModelConfig
-    from jmed.inference.engine import Engine
-    from jmed.models.loading import load_model
-    from jmed.models.source import find_model
-
     config = make_config(data_root, "letters")
-    narrow = Engine(load_model(find_model(ModelConfig(path=str(folder), dtype="bfloat16"), offline=True)))
+    narrow = engine_of(folder, dtype="bfloat16")
     items = first_items(config, narrow.loaded.tokenizer, COUNT["letters"])
     exact, rounded = (jmed_runs(engine, items, config) for engine in (pair.engine, narrow))
     gaps = [abs(a - b) for item in exact for a, b in zip(exact[item].logprobs, rounded[item].logprobs, strict=True)]

@@ -9,14 +9,11 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from jmed.configuration.schema import ModelConfig
 from jmed.evaluation.plan import Item
 from jmed.inference.encoding import encode_prompt
 from jmed.inference.engine import Engine
-from jmed.models.loading import load_model
-from jmed.models.source import find_model
 from tests.perf.conftest import Row
-from tests.perf.kit import PAIRS, THREADS, build_model, seconds
+from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, seconds
 from tests.perf.questions import first_items, jmed_runs, make_config
 
 COUNT = 60
@@ -37,9 +34,9 @@ def generate_one(engine: Engine, prompt: str, new_tokens: int) -> str:
     return tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True).strip()
 
 
-def engine_of(folder: Path) -> Engine:
+@pytest.fixture(autouse=True)
+def _threads() -> None:
     torch.set_num_threads(THREADS)
-    return Engine(load_model(find_model(ModelConfig(path=str(folder)), offline=True)))
 
 
 def compare(engine: Engine, items: Sequence[Item], config: Any, new_tokens: int, line: bool) -> tuple[list[float], str]:

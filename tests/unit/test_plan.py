@@ -15,9 +15,10 @@ from transformers import AutoTokenizer
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data import catalogue
+from jmed.data.item_id import make_item_id
 from jmed.data.question import Question
 from jmed.errors import UserError
-from jmed.evaluation.plan import FILLED, Item, Plan, make_batches, make_item_id, plan_evaluation
+from jmed.evaluation.plan import FILLED, Item, Plan, make_batches, plan_evaluation
 from jmed.inference.request import Request
 from jmed.models.tiny import train_tokenizer
 
