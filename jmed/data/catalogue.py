@@ -1,12 +1,16 @@
 """The one table of benchmarks: what they are called, where their files lie, and how their questions are read."""
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from jmed.data.question import Question
 from jmed.data.readers import Placed, Reader, igakuqa, jsonl, medmcqa, medqa, mini, mmlu, pubmedqa, yakugakuqa
 from jmed.errors import UserError, nearest
+from jmed.spool import Spool
 from jmed.storage.address import is_url
 
 LIST_COMMAND = "python -m jmed.data list"
@@ -151,19 +155,18 @@ def files_of(name: str, data_root: Path | None) -> list[Path]:
     return [path for part in parts for path in family.reader.files(folder, part)]
 
 
-def load(name: str, language: str, data_root: Path | None) -> list[Question]:
+def load(name: str, language: str, data_root: Path | None) -> Sequence[Question]:
     """All questions of a benchmark in one language: parts in sorted order, each as published."""
     family, folder, parts = _resolve(name, data_root)
     _check_language(name, language)
-    placed = (pair for part in parts for pair in family.reader.read(folder, part, language))
-    questions = _named(name, placed)
+    questions = _named(name, lambda: (pair for part in parts for pair in family.reader.read(folder, part, language)))
     if not questions:
         where = ", ".join(str(path) for part in parts for path in family.reader.files(folder, part))
         raise UserError(f"benchmark {name!r} holds no questions in {language}: {where}")
     return questions
 
 
-def shots(name: str, language: str, data_root: Path | None) -> list[Question]:
+def shots(name: str, language: str, data_root: Path | None) -> Sequence[Question]:
     """The publisher's own few-shot examples: MMLU's dev split of the same subjects; none for any other benchmark."""
     family, folder, parts = _resolve(name, data_root)
     _check_language(name, language)
@@ -171,21 +174,37 @@ def shots(name: str, language: str, data_root: Path | None) -> list[Question]:
         return []
     reader = family.reader
     _check_files(name, family, folder, [path for part in parts for path in reader.shot_files(folder, part)])
-    return _named(name, (pair for part in parts for pair in reader.shots(folder, part, language)))
+    return _named(name, lambda: (pair for part in parts for pair in reader.shots(folder, part, language)))
 
 
-def _named(name: str, placed: Iterable[Placed]) -> list[Question]:
+def _named(name: str, read: Callable[[], Iterable[Placed]]) -> Sequence[Question]:
     """The questions with the benchmark's name in them; no two may share an id."""
-    questions: list[Question] = []
+    questions: Spool[Question] = Spool()
+    hashes = array("q")
+    for _, question in read():
+        hashes.append(hash(question.question_id))
+        questions.append(replace(question, benchmark=name))
+    if repeated := _repeated(hashes):
+        _refuse_repeats(read(), repeated)
+    return questions
+
+
+def _repeated(hashes: array[int]) -> set[int]:
+    """The numbers that are there more than once."""
+    numbers, counts = np.unique(np.asarray(hashes), return_counts=True)
+    return set(numbers[counts > 1].tolist())
+
+
+def _refuse_repeats(placed: Iterable[Placed], suspects: set[int]) -> None:
+    """UserError at the first question whose id was there before; its hash is among the suspects."""
     places: dict[str, str] = {}
     for place, question in placed:
         question_id = question.question_id
         if question_id in places:
             first = f"is already at {places[question_id]}"
             raise UserError(f"{place}: question {question_id!r} ({question.language}) {first}; expected it once")
-        places[question_id] = place
-        questions.append(replace(question, benchmark=name))
-    return questions
+        if hash(question_id) in suspects:
+            places[question_id] = place
 
 
 def _resolve(name: str, data_root: Path | None) -> tuple[Family, Path, list[str]]:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def evaluate(config: EvaluateConfig) -> None:
         begun = time.monotonic()
         asked = _ask(config, source, plan, folder, heart)
         answers = folder.read_answers(plan)
-        marked = [mark_item(item, answers[item.request.item_id], source.name, config.scoring) for item in plan.items]
-        timing = _timing(time.monotonic() - begun, asked, list(answers.values()))
+        timing = _timing(time.monotonic() - begun, asked, answers)
+        marked = (mark_item(*pair, source.name, config.scoring) for pair in zip(plan.items, answers, strict=True))
         write_results(folder, source.name, marked, plan.exam_questions, plan.left_out, timing)
 
 
@@ -58,7 +59,7 @@ def _ask(config: EvaluateConfig, source: ModelSource, plan: Plan, folder: Evalua
     from jmed.distributed.worker import Task
 
     numbers = folder.unanswered(plan)
-    missing = sum(len(plan.batches[number]) for number in numbers)
+    missing = sum(map(plan.batches.size, numbers))
     progress = Progress(len(plan.items), len(plan.items) - missing, "questions")
     heart.show(progress.count(time.monotonic()))
     if not numbers:
@@ -94,11 +95,14 @@ def _model_bytes(source: ModelSource) -> int:
     return 2 * sum(file.stat().st_size for file in source.folder.glob("*.safetensors"))
 
 
-def _timing(seconds: float, asked: int, answers: list[dict[str, Any]]) -> dict[str, Any]:
+def _timing(seconds: float, asked: int, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    tokens_in = tokens_out = 0
+    for answer in answers:
+        tokens_in, tokens_out = tokens_in + answer["tokens_in"], tokens_out + answer["tokens_out"]
     return {
         "seconds": round(seconds, 3),
         "questions_asked": asked,
         "questions_per_second": round(asked / seconds, 3),
-        "tokens_in": sum(answer["tokens_in"] for answer in answers),
-        "tokens_out": sum(answer["tokens_out"] for answer in answers),
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
     }

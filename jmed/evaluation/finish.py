@@ -3,16 +3,16 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from jmed.data.question import Question
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.marks import Marked
-from jmed.evaluation.results import make_results
+from jmed.evaluation.results import Tally
 from jmed.evaluation.table import ANSWERS
 from jmed.report.page import write_run_page
-from jmed.report.sampling import RunAnswers
+from jmed.report.sampling import LIMIT, Draw, RunAnswers
 from jmed.report.terminal import print_results
 from jmed.runs.files import write_table
 
@@ -20,17 +20,33 @@ from jmed.runs.files import write_table
 def write_results(
     folder: EvaluationFolder,
     model: str,
-    marked: Sequence[Marked],
+    marked: Iterable[Marked],
     exam_questions: Sequence[Question],
     left_out: Counter[tuple[str, str, str]],
     timing: dict[str, Any],
 ) -> None:
-    """Write every file of the contract, results.json last, and print the figures."""
-    marked = sorted(marked, key=lambda one: one.row["item_id"])
-    results = make_results(model, marked, exam_questions, left_out, timing)
-    table = write_table([one.row for one in marked], ANSWERS, folder.path / "answers.parquet")
-    known = {(one.question.benchmark, one.question.question_id, one.question.language): one.question for one in marked}
-    write_run_page(results, folder.identity, RunAnswers(model, table), known, folder.path / "report.html")
+    """Write every file of the contract, results.json last, and print the figures.
+
+    `marked` comes in the order of the item ids, and is read once: there may be a million.
+    """
+    tally, shown = Tally(), Draw[dict[str, Question]](LIMIT, dict)
+    file = folder.path / "answers.parquet"
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for one in marked:
+            tally.add(one)
+            if (by_language := shown.add((one.question.benchmark, one.question.question_id))) is not None:
+                by_language[one.question.language] = one.question
+            yield one.row
+
+    write_table(rows(), ANSWERS, file)
+    results = tally.results(model, exam_questions, left_out, timing)
+    known = {
+        (*name, language): question
+        for name, by_language in shown.drawn().items()
+        for language, question in by_language.items()
+    }
+    write_run_page(results, folder.identity, RunAnswers(model, file), known, folder.path / "report.html")
     folder.end(results)
     _show(folder, results)
 

@@ -1,8 +1,8 @@
 """The folder of an evaluation: which batches have answers, and reading them back."""
 
-import hashlib
 import json
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jmed.evaluation.plan import Plan
 from jmed.evaluation.table import BATCHES, RAW_ANSWERS
 from jmed.runs.files import write_table, write_text
 from jmed.runs.folder import RunFolder
+from jmed.spool import Spool
 
 MAX_UNPACKED = 64 * 1024**2  # bytes of the answers to one batch
 PROMPTS = "prompts.sha256"  # of what an unfinished run asks
@@ -35,54 +36,49 @@ class EvaluationFolder(RunFolder):
         tomorrow asks everything again.
         """
         mark = self.work / PROMPTS
-        if self.work.is_dir() and not (mark.is_file() and mark.read_text("utf-8") == _digest(plan)):
+        if self.work.is_dir() and not (mark.is_file() and mark.read_text("utf-8") == plan.digest):
             shutil.rmtree(self.work)
-        numbered = enumerate(plan.batches)
-        return [
-            n
-            for n, batch in numbered
-            if not is_answered(answer_file(self.answers, n), [item.request.item_id for item in batch])
-        ]
+        return [n for n in range(len(plan.batches)) if not self._is_answered(plan, n)]
 
-    def write_batches(self, plan: Plan, numbers: list[int]) -> Path:
+    def _is_answered(self, plan: Plan, number: int) -> bool:
+        file = answer_file(self.answers, number)
+        return file.is_file() and is_answered(file, [item.request.item_id for item in plan.batches[number]])
+
+    def write_batches(self, plan: Plan, numbers: Iterable[int]) -> Path:
         """The batches to ask, one row and row group each, so that a worker reads just the one it was given."""
         self.answers.mkdir(parents=True, exist_ok=True)
         self.attempts.prepare()
-        write_text(_digest(plan), self.work / PROMPTS)
-        rows = [{"batch": n, "requests": [vars(item.request) for item in plan.batches[n]]} for n in numbers]
+        write_text(plan.digest, self.work / PROMPTS)
+        rows = ({"batch": n, "requests": [vars(item.request) for item in plan.batches[n]]} for n in numbers)
         write_table(rows, BATCHES, self.work / "batches.parquet", group=1)
         return self.work / "batches.parquet"
 
-    def read_answers(self, plan: Plan) -> dict[str, dict[str, Any]]:
-        """Raw answers by item id; every item must have exactly one."""
-        answers: dict[str, dict[str, Any]] = {}
+    def read_answers(self, plan: Plan) -> Sequence[dict[str, Any]]:
+        """Raw answers in the order of the plan's items; every item must have its own."""
+        answers: Spool[dict[str, Any]] = Spool()
+        lost = extra = 0
         for number in range(len(plan.batches)):
-            for row in pq.read_table(answer_file(self.answers, number)).to_pylist():
-                answers[row["item_id"]] = row
-        asked = {item.request.item_id for item in plan.items}
-        if answers.keys() != asked:
-            lost, extra = len(asked - answers.keys()), len(answers.keys() - asked)
+            found = {row["item_id"]: row for row in pq.read_table(answer_file(self.answers, number)).to_pylist()}
+            asked = dict.fromkeys(item.request.item_id for item in plan.batches[number])
+            lost, extra = lost + len(asked.keys() - found.keys()), extra + len(found.keys() - asked.keys())
+            for item_id in asked:
+                answers.append(found.get(item_id, {}))
+        if lost or extra:
             raise RuntimeError(
                 f"{lost} questions have no answer and {extra} answers no question; run the command again"
             )
-        if all(answer["error"] for answer in answers.values()):
+        ordered = plan.by_item(answers)
+        if all(answer["error"] for answer in ordered):
             shutil.rmtree(self.work)  # no result: the same command asks again
-            first = answers[plan.items[0].request.item_id]["error"]
-            raise RuntimeError(f"every question failed, so nothing was written; the first error: {first}")
-        return answers
+            raise RuntimeError(
+                f"every question failed, so nothing was written; the first error: {ordered[0]['error']}"
+            )
+        return ordered
 
     def end(self, results: dict[str, Any]) -> None:
         """Write results.json last: its presence says that the run is finished."""
         write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", self.path / "results.json")
         shutil.rmtree(self.work, ignore_errors=True)
-
-
-def _digest(plan: Plan) -> str:
-    """SHA-256 of everything that is asked, in order."""
-    digest = hashlib.sha256()
-    for item in plan.items:
-        digest.update(json.dumps(vars(item.request), ensure_ascii=False).encode())
-    return digest.hexdigest()
 
 
 def is_answered(file: Path, item_ids: list[str]) -> bool:

@@ -58,6 +58,7 @@ def score(config: ScoreConfig) -> None:
         marked, left_out = mark_imported(questions, imported, config)
         _warn(marked, imported)
         timing = {"seconds": round(time.monotonic() - begun, 3), "questions_asked": 0}
+        marked.sort(key=lambda one: one.row["item_id"])
         write_results(folder, config.name, marked, [one for one in questions if one.exam], left_out, timing)
 
 

@@ -1,7 +1,7 @@
 """results.json: scores with their intervals, exams, and what was left out, unread or failed."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jmed.data.question import Question
@@ -15,67 +15,98 @@ METRICS = {"accuracy": "correct", "exact_match": "exact_match", "gestalt_accurac
 
 def make_results(
     model: str,
-    marked: Sequence[Marked],
+    marked: Iterable[Marked],
     exam_questions: Sequence[Question],
     left_out: Counter[tuple[str, str, str]],
     timing: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything of results.json. `exam_questions` are all questions of the exams, asked or not.
+    """Everything of results.json. `exam_questions` are all questions of the exams, asked or not."""
+    tally = Tally()
+    for one in marked:
+        tally.add(one)
+    return tally.results(model, exam_questions, left_out, timing)
+
+
+class Tally:
+    """Counts marked answers one by one.
 
     Answers to questions with their choices in other orders are left out: each question counts once.
     """
-    marked = [one for one in marked if not one.rotation]
+
+    def __init__(self) -> None:
+        self._benchmarks, self._subsets = _Scores(), _Scores()
+        self._answered: dict[tuple[str, str, str], Marked] = {}  # of exams: (benchmark, language, question_id)
+        self._counts: dict[tuple[str, str], Counter[str]] = {}  # (benchmark, language) → asked, unread, errors
+
+    def add(self, one: Marked) -> None:
+        if one.rotation:
+            return
+        question, row = one.question, one.row
+        self._benchmarks.add(question.benchmark, row)
+        if question.subset and "-" not in question.benchmark:  # asked for: `jmmlu`, not `jmmlu-anatomy`
+            self._subsets.add(f"{question.benchmark}-{question.subset}", row)
+        if question.exam:
+            self._answered[question.benchmark, question.language, question.question_id] = one
+        failed = row["error"] is not None
+        counts = self._counts.setdefault((row["benchmark"], row["language"]), Counter())
+        counts.update(asked=1, errors=failed, unread=not row["prediction"] and not failed)
+
+    def results(
+        self,
+        model: str,
+        exam_questions: Sequence[Question],
+        left_out: Counter[tuple[str, str, str]],
+        timing: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Everything of results.json."""
+        return {
+            "model": model,
+            "scores": self._benchmarks.listed(),
+            "subsets": self._subsets.listed(),
+            "exams": _exams(self._answered, exam_questions),
+            "counts": _counts(self._counts, left_out),
+            "timing": timing,
+        }
+
+
+class _Scores:
+    """Right answers and answers, by group and metric."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Group, dict[str, list[int]]] = {}
+
+    def add(self, benchmark: str, row: dict[str, Any]) -> None:
+        group = self._groups.setdefault((benchmark, row["language"], row["prompt"], row["method"]), {})
+        for metric, column in METRICS.items():
+            if row[column] is not None:
+                marks = group.setdefault(metric, [0, 0])
+                marks[0] += row[column]
+                marks[1] += 1
+
+    def listed(self) -> list[dict[str, Any]]:
+        return [
+            _score(group, metric, *self._groups[group][metric])
+            for group in sorted(self._groups)
+            for metric in METRICS
+            if metric in self._groups[group]
+        ]
+
+
+def _score(group: Group, metric: str, correct: int, n: int) -> dict[str, Any]:
+    low, high = wilson(correct, n)
     return {
-        "model": model,
-        "scores": _scores(marked, lambda one: one.question.benchmark),
-        "subsets": _scores((one for one in marked if _is_part_of_more(one.question)), _subset_name),
-        "exams": _exams(marked, exam_questions),
-        "counts": _counts(marked, left_out),
-        "timing": timing,
+        **dict(zip(("benchmark", "language", "prompt", "method"), group, strict=True)),
+        "metric": metric,
+        "correct": correct,
+        "n": n,
+        "value": correct / n,
+        "ci_low": low,
+        "ci_high": high,
     }
 
 
-def _is_part_of_more(question: Question) -> bool:
-    """Whether the benchmark asked for is wider than the question's subset: `igakuqa`, not `igakuqa-2018`."""
-    return bool(question.subset) and "-" not in question.benchmark
-
-
-def _subset_name(one: Marked) -> str:
-    """`jmmlu` and subset `anatomy` make `jmmlu-anatomy`."""
-    return f"{one.question.benchmark}-{one.question.subset}"
-
-
-def _scores(marked: Iterable[Marked], name: Callable[[Marked], str]) -> list[dict[str, Any]]:
-    groups: dict[Group, list[Marked]] = {}
-    for one in marked:
-        groups.setdefault((name(one), one.row["language"], one.row["prompt"], one.row["method"]), []).append(one)
-    return [score for group in sorted(groups) for score in _group_scores(group, groups[group])]
-
-
-def _group_scores(group: Group, members: Sequence[Marked]) -> list[dict[str, Any]]:
-    scores = []
-    for metric, column in METRICS.items():
-        marks = [one.row[column] for one in members if one.row[column] is not None]
-        if not marks:
-            continue
-        low, high = wilson(sum(marks), len(marks))
-        scores.append(
-            {
-                **dict(zip(("benchmark", "language", "prompt", "method"), group, strict=True)),
-                "metric": metric,
-                "correct": sum(marks),
-                "n": len(marks),
-                "value": sum(marks) / len(marks),
-                "ci_low": low,
-                "ci_high": high,
-            }
-        )
-    return scores
-
-
-def _exams(marked: Sequence[Marked], questions: Sequence[Question]) -> list[dict[str, Any]]:
+def _exams(answered: Mapping[tuple[str, str, str], Marked], questions: Sequence[Question]) -> list[dict[str, Any]]:
     """One entry an exam and language of which anything was asked; what was not asked counts as unanswered."""
-    answered = {(one.question.benchmark, one.question.language, one.question.question_id): one for one in marked}
     groups: dict[tuple[str, str, str], list[ExamAnswer]] = {}
     for question in questions:
         one = answered.get((question.benchmark, question.language, question.question_id))
@@ -89,23 +120,19 @@ def _exams(marked: Sequence[Marked], questions: Sequence[Question]) -> list[dict
     return list(results.values())
 
 
-def _counts(marked: Sequence[Marked], left_out: Counter[tuple[str, str, str]]) -> list[dict[str, Any]]:
+def _counts(
+    counts: Mapping[tuple[str, str], Counter[str]], left_out: Counter[tuple[str, str, str]]
+) -> list[dict[str, Any]]:
     """By benchmark and language: asked, unread (an answer without a readable choice), failed, left out by reason."""
-    keys = sorted({(one.row["benchmark"], one.row["language"]) for one in marked} | {key[:2] for key in left_out})
-    counts = []
-    for benchmark, language in keys:
-        members = [one for one in marked if (one.row["benchmark"], one.row["language"]) == (benchmark, language)]
-        errors = sum(one.row["error"] is not None for one in members)
-        counts.append(
-            {
-                "benchmark": benchmark,
-                "language": language,
-                "asked": len(members),
-                "unread": sum(not one.row["prediction"] for one in members) - errors,
-                "errors": errors,
-                "left_out": {
-                    reason: n for (*key, reason), n in sorted(left_out.items()) if tuple(key) == (benchmark, language)
-                },
-            }
-        )
-    return counts
+    keys = sorted(counts.keys() | {key[:2] for key in left_out})
+    return [
+        {
+            "benchmark": benchmark,
+            "language": language,
+            **{name: counts.get((benchmark, language), Counter())[name] for name in ("asked", "unread", "errors")},
+            "left_out": {
+                reason: n for (*key, reason), n in sorted(left_out.items()) if tuple(key) == (benchmark, language)
+            },
+        }
+        for benchmark, language in keys
+    ]

@@ -6,27 +6,48 @@ same for every run, and needs one pass over the answers.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+Value = TypeVar("Value")
 
 LIMIT = 20_000  # questions of a page
 BUDGET = 80_000_000  # characters of them
 LONGEST = 12_000  # characters of one text; of a longer one the page shows both ends
+PIECE = 10_000  # answers in memory at a time
 KEY = ("benchmark", "question_id")
 Name = tuple[str, str]  # benchmark, question_id
 
 
 @dataclass(frozen=True)
 class RunAnswers:
-    """The answers of one run: a table with the columns of answers.parquet."""
+    """The answers of one run: answers.parquet, or a table with its columns."""
 
     name: str
-    table: pa.Table
+    source: pa.Table | Path
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """These columns of all answers, some rows at a time; the first batch is empty, so that there is one."""
+        if isinstance(self.source, pa.Table):
+            yield _nothing(self.source.schema, columns)
+            yield from self.source.select(columns).to_batches(PIECE)
+            return
+        with pq.ParquetFile(self.source) as file:
+            yield _nothing(file.schema_arrow, columns)
+            for batch in file.iter_batches(PIECE, columns=list(columns)):
+                yield batch.select(columns)
+
+
+def _nothing(schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], pa.schema([schema.field(name) for name in columns]))
 
 
 @dataclass(frozen=True)
@@ -40,49 +61,75 @@ class Sample:
 
 def sample(runs: Sequence[RunAnswers], columns: Sequence[str], limit: int = LIMIT, budget: int = BUDGET) -> Sample:
     """At most `limit` questions with at most `budget` characters, and these columns of their answers."""
-    drawn, total = draw((name for run in runs for name in _names(run.table)), limit)
+    drawn, total = draw((name for run in runs for name in _names(run)), limit)
     rows = _rows(drawn, runs)
     names = sorted(_afford(drawn, rows, runs, budget), key=_natural)
     places = [[row for name in names for run, row in rows[name] if run == number] for number in range(len(runs))]
-    tables = [take(run.table.select((*KEY, *columns)), mine) for run, mine in zip(runs, places, strict=True)]
+    tables = [take(run.batches((*KEY, *columns)), mine) for run, mine in zip(runs, places, strict=True)]
     return Sample(names, tables, total)
 
 
-def draw(names: Iterable[Name], limit: int) -> tuple[list[Name], int]:
-    """At most `limit` of the different names, drawn evenly, in the order of the draw; and how many there are.
+class Draw(Generic[Value]):
+    """At most `limit` of the different names, drawn evenly, with a value of each.
 
-    The names with the smallest hashes (a bottom-k sample): memory for the hashes of all and the names of the drawn.
+    The names with the smallest hashes (a bottom-k sample): memory for eight bytes a name and for the drawn.
     """
-    drawn: dict[bytes, Name] = {}
-    seen: set[bytes] = set()
-    bound = b"\xff" * 9
-    for name in names:
+
+    def __init__(self, limit: int, empty: Callable[[], Value]) -> None:
+        """`empty` makes the value of a name that is new."""
+        self._limit, self._empty = limit, empty
+        self._drawn: dict[bytes, tuple[Name, Value]] = {}
+        self._bound = b"\xff" * 9
+        self._seen = array("Q")
+
+    def add(self, name: Name) -> Value | None:
+        """The value of the name, if it may be among the drawn."""
         digest = hashlib.blake2b("\0".join(name).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        seen.add(digest)
-        if digest < bound:
-            drawn[digest] = name
-            if len(drawn) >= 2 * limit:
-                bound = sorted(drawn)[limit]
-                drawn = {one: drawn[one] for one in sorted(drawn)[:limit]}
-    return [drawn[digest] for digest in sorted(drawn)[:limit]], len(seen)
+        self._seen.append(int.from_bytes(digest))
+        if digest not in self._drawn and len(self._drawn) >= 2 * self._limit:
+            ordered = sorted(self._drawn)
+            self._bound = ordered[self._limit]
+            self._drawn = {one: self._drawn[one] for one in ordered[: self._limit]}
+        if digest >= self._bound:
+            return None
+        if digest not in self._drawn:
+            self._drawn[digest] = name, self._empty()
+        return self._drawn[digest][1]
+
+    def drawn(self) -> dict[Name, Value]:
+        """In the order of the draw."""
+        return dict(self._drawn[digest] for digest in sorted(self._drawn)[: self._limit])
+
+    @property
+    def total(self) -> int:
+        """Different names there were."""
+        return len(np.unique(np.asarray(self._seen)))
 
 
-def take(table: pa.Table, rows: Sequence[int]) -> pa.Table:
+def draw(names: Iterable[Name], limit: int) -> tuple[list[Name], int]:
+    """At most `limit` of the different names, in the order of the draw; and how many there are."""
+    drawn = Draw[None](limit, lambda: None)
+    for name in names:
+        drawn.add(name)
+    return list(drawn.drawn()), drawn.total
+
+
+def take(batches: Iterable[pa.RecordBatch], rows: Sequence[int]) -> pa.Table:
     """These rows in this order; batch by batch, for a column of a large table is too long for one array."""
     order = np.argsort(rows, kind="stable")
     ascending = np.asarray(rows, dtype=np.int64)[order]
-    pieces, start = [table.slice(0, 0)], 0
-    for batch in table.to_batches():
+    pieces, start = [], 0
+    for batch in batches:
         first, last = np.searchsorted(ascending, [start, start + len(batch)])
-        pieces.append(pa.Table.from_batches([batch.take(pa.array(ascending[first:last] - start))]))
+        pieces.append(batch.take(pa.array(ascending[first:last] - start)))
         start += len(batch)
     back = np.empty(len(order), dtype=np.int64)
     back[order] = np.arange(len(order))
-    return pa.concat_tables(pieces).combine_chunks().take(pa.array(back))
+    return pa.Table.from_batches(pieces).combine_chunks().take(pa.array(back))
 
 
-def _names(table: pa.Table) -> Iterator[Name]:
-    for batch in table.select(KEY).to_batches(max_chunksize=10_000):
+def _names(run: RunAnswers) -> Iterator[Name]:
+    for batch in run.batches(KEY):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
@@ -90,7 +137,7 @@ def _rows(drawn: Iterable[Name], runs: Sequence[RunAnswers]) -> dict[Name, list[
     """Of each drawn question the rows, as (run, row of its table)."""
     rows: dict[Name, list[tuple[int, int]]] = {name: [] for name in drawn}
     for number, run in enumerate(runs):
-        for row, name in enumerate(_names(run.table)):
+        for row, name in enumerate(_names(run)):
             if name in rows:
                 rows[name].append((number, row))
     return rows
@@ -100,7 +147,7 @@ def _afford(
     drawn: Iterable[Name], rows: Mapping[Name, list[tuple[int, int]]], runs: Sequence[RunAnswers], budget: int
 ) -> list[Name]:
     """As many of the drawn questions, in the order of the draw, as fit into the budget; at least one."""
-    sizes = [_sizes(run.table) for run in runs]
+    sizes = [_sizes(run) for run in runs]
     kept: list[Name] = []
     for name in drawn:
         budget -= sum(int(sizes[run][row]) for run, row in rows[name])
@@ -110,10 +157,13 @@ def _afford(
     return kept
 
 
-def _sizes(table: pa.Table) -> np.ndarray:
+def _sizes(run: RunAnswers) -> np.ndarray:
     """Of each row the characters of its long texts, as far as the page shows them."""
-    lengths = [pc.min_element_wise(pc.utf8_length(table[name]), LONGEST) for name in ("prompt_text", "response")]
-    return pc.add(*lengths).to_numpy()
+    pieces = [np.zeros(0, dtype=np.int64)]
+    for batch in run.batches(("prompt_text", "response")):
+        prompts, responses = (pc.min_element_wise(pc.utf8_length(column), LONGEST) for column in batch.columns)
+        pieces.append(pc.add(prompts, responses).to_numpy())
+    return np.concatenate(pieces)
 
 
 def _natural(name: Name) -> list[Any]:

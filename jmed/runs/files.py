@@ -3,8 +3,9 @@
 import errno
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from jmed.runs.again import again
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOENT)  # of network file systems
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
 PAUSES = (1, 5, 25)  # seconds
+GROUP = 10_000  # rows
 
 
-def write_table(rows: Sequence[dict[str, Any]], schema: pa.Schema, path: Path, group: int | None = None) -> pa.Table:
-    """Write rows as Parquet, `group` of them a row group; the file appears whole or not at all. The table written."""
-    table = pa.Table.from_pylist(list(rows), schema=schema)
-    with whole(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=group)
-    return table
+def write_table(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path, group: int = GROUP) -> None:
+    """Write rows as Parquet, `group` of them a row group and in memory; the file appears whole or not at all."""
+    waiting = iter(rows)
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        while some := list(islice(waiting, group)):
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+        writer.close()
 
 
 def write_text(text: str, path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 MAY_IMPORT = {
     "configuration": {"configuration", "storage", "errors", "untrusted"},
     "storage": {"storage", "runs", "errors"},
-    "data": {"data", "storage", "errors", "untrusted"},
+    "data": {"data", "storage", "errors", "spool", "untrusted"},
     "prompts": {"prompts", "data", "errors", "untrusted"},
     "scoring": {"scoring", "data"},
     "statistics": {"statistics"},
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "report": {"report", "data", "scoring", "runs", "errors", "untrusted"},
     "evaluation": {
         "evaluation", "configuration", "data", "prompts", "models", "inference", "scoring", "statistics", "report",
-        "storage", "runs", "errors",
+        "storage", "runs", "errors", "spool",
     },
     "training": {
         "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "report",

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from jmed.configuration.schema import ScoreConfig
 from jmed.data.question import Question
 from jmed.errors import UserError
 from jmed.evaluation.folder import EvaluationFolder, answer_file
-from jmed.evaluation.plan import Item, Plan
+from jmed.evaluation.plan import Batches, Item, Plan
 from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
 from jmed.runs.files import write_table, write_text
 from jmed.runs.folder import FORMAT
+from jmed.spool import View
 
 IDENTITY = {"job": "evaluate", "method": "letters", "model": {"config.json": "abc", "model.safetensors": "def"}}
 CONFIG = ScoreConfig(benchmark="mini", predictions="p.jsonl", output_dir="o")
@@ -55,10 +55,13 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def plan_of(*batches: str) -> Plan:
+def plan_of(*batches: str, digest: str = "d") -> Plan:
     """A plan with one item a letter, in batches: plan_of("ab", "c")."""
-    made = [[_item(letter) for letter in batch] for batch in batches]
-    return Plan(items=[item for batch in made for item in batch], batches=made)
+    items = [_item(letter) for batch in batches for letter in batch]
+    ids = [item.request.item_id for item in items]
+    starts = [sum(map(len, batches[:number])) for number in range(len(batches))]
+    ordered = View(items, sorted(range(len(items)), key=lambda place: ids[place]))
+    return Plan(items=ordered, batches=Batches(items, range(len(items)), starts), digest=digest)
 
 
 def _item(item_id: str) -> Item:
@@ -121,10 +124,7 @@ def test_answers_to_other_prompts_do_not_count(tmp_path: Path) -> None:
     folder.write_batches(plan, [0, 1])
     answer(folder, 0, "ab")
     assert folder.unanswered(plan) == [1]
-    item = plan.batches[0][0]
-    changed = replace(item, request=replace(item.request, prompt="in other words"))
-    plan.items[plan.items.index(item)] = plan.batches[0][0] = changed
-    assert folder.unanswered(plan) == [0, 1]
+    assert folder.unanswered(plan_of("ab", "cd", digest="of other words")) == [0, 1]
     assert not folder.work.exists()
 
 
@@ -156,14 +156,15 @@ def test_results_end_the_run_and_its_working_files(tmp_path: Path) -> None:
 
 
 def test_answers_are_read_by_item(tmp_path: Path) -> None:
-    folder, plan = begun(tmp_path / "o"), plan_of("ab", "c")
+    folder, plan = begun(tmp_path / "o"), plan_of("cb", "a")
     folder.write_batches(plan, [0, 1])
-    answer(folder, 0, "ab")
-    answer(folder, 1, "c")
+    answer(folder, 0, "cb")
+    answer(folder, 1, "a")
     found = folder.read_answers(plan)
-    assert {item_id: row["response"] for item_id, row in found.items()} == {"a": "A", "b": "B", "c": "C"}
-    assert found["a"]["logprobs"] == [-1.5, -0.25]
-    assert found["a"]["error"] is None
+    assert [item.request.item_id for item in plan.items] == ["a", "b", "c"]
+    assert [row["response"] for row in found] == ["A", "B", "C"]
+    assert found[0]["logprobs"] == [-1.5, -0.25]
+    assert found[0]["error"] is None
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from jmed.errors import UserError
 from jmed.evaluation.plan import FILLED, Item, Plan, make_batches, plan_evaluation
 from jmed.inference.request import Request
 from jmed.models.tiny import train_tokenizer
+from jmed.spool import Spool
 
 CONTEXT = 4096
 IMAGE, NO_CHOICES = "needs an image", "no choices, which method letters needs"
@@ -127,6 +128,29 @@ def test_different_questions_never_share_an_id(one: tuple[str, ...], other: tupl
     ]
     assert (made[0] == made[1]) == (one == other)
     assert all(item_id.count("/") == 4 for item_id in made)
+
+
+def test_the_digest_is_that_of_what_is_asked(tokenizer: Any, tmp_path: Path) -> None:
+    """Of every request, and of nothing else."""
+    plans = {
+        (text, answer): plan_of(tokenizer, jsonl(tmp_path / "q.jsonl", row("1"), row("2", question=text, answer=answer)))
+        for text in ("this", "that")
+        for answer in "ab"
+    }
+    digests = {key: plan.digest for key, plan in plans.items()}
+    assert digests["this", "a"] == digests["this", "b"] != digests["that", "a"] == digests["that", "b"]
+
+
+def test_a_plan_that_is_mostly_on_disk_is_the_same(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = plan_of(tokenizer, "mini", rotations=3)
+    monkeypatch.setattr(Spool.__init__, "__defaults__", ((), 5))
+    spooled = plan_of(tokenizer, "mini", rotations=3)
+    assert list(spooled.items) == list(held.items)
+    assert list(spooled.batches) == list(held.batches)
+    assert [spooled.batches.size(number) for number in range(len(spooled.batches))] == list(map(len, held.batches))
+    assert spooled.digest == held.digest
+    gathered = [item for batch in spooled.batches for item in batch]
+    assert list(spooled.by_item(gathered)) == list(held.items)
 
 
 def test_a_benchmark_named_twice_is_asked_once(tokenizer: Any) -> None:
@@ -337,7 +361,7 @@ def test_batches_are_right_for_any_lengths_and_any_order(
     ]
     batches = make_batches(items, tokenizer, budget, max_length)
     check_batches(items, batches, tokenizer, budget, max_length)
-    assert make_batches(order.sample(items, len(items)), tokenizer, budget, max_length) == batches
+    assert list(make_batches(order.sample(items, len(items)), tokenizer, budget, max_length)) == list(batches)
 
 
 # --- few-shot examples
@@ -379,7 +403,7 @@ def test_examples_from_the_benchmark_itself_never_show_the_question(tokenizer: A
     for item in plan.items:
         assert item.request.prompt.count(item.question.text) == 1
         assert item.request.prompt.count("stem of") == 5
-    assert plan_of(tokenizer, name, shots=4, seed=1).items != plan.items
+    assert list(plan_of(tokenizer, name, shots=4, seed=1).items) != list(plan.items)
     message = refused(tokenizer, name, shots=12)
     assert message.startswith(f"shots: 12 examples asked for, but {name} has only 11 usable ones beside question q")
 

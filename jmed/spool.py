@@ -1,0 +1,114 @@
+"""A list of which memory holds only the beginning: benchmarks of a million questions fit beside a model."""
+
+import errno
+import os
+import pickle
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
+
+from jmed.errors import UserError
+
+T = TypeVar("T")
+
+IN_MEMORY = 20_000  # items; any more are on disk
+BUFFER = 1 << 20  # bytes
+
+
+class Spool(Sequence[T]):
+    """Items in the order in which they were added; those behind the first IN_MEMORY in a file without a name.
+
+    It lies in the system's folder for temporary files (TMPDIR), and is gone with the process. Only this process reads
+    what it pickled itself.
+    """
+
+    def __init__(self, items: Iterable[T] = (), in_memory: int = IN_MEMORY) -> None:
+        self._held: list[T] = []
+        self._in_memory = in_memory
+        self._file: Any = None
+        self._starts = array("q")  # of the items on disk: where they begin
+        self._end = 0
+        self._unwritten = False
+        for item in items:
+            self.append(item)
+
+    def append(self, item: T) -> None:
+        """Add an item; UserError if the disk takes no more."""
+        if len(self._held) < self._in_memory:
+            self._held.append(item)
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(buffering=BUFFER)  # noqa: SIM115 (gone with its last reference)
+        packed = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
+        try:
+            self._file.seek(self._end)
+            self._file.write(packed)
+        except OSError as error:
+            raise _no_room(error) from None
+        self._starts.append(self._end)
+        self._end += len(packed)
+        self._unwritten = True
+
+    def __len__(self) -> int:
+        return len(self._held) + len(self._starts)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        number = range(len(self))[place]  # IndexError as of a list
+        if number < len(self._held):
+            return self._held[number]
+        number -= len(self._held)
+        start = self._starts[number]
+        end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
+        self._write()
+        return pickle.loads(os.pread(self._file.fileno(), end - start, start))
+
+    def __iter__(self) -> Iterator[T]:
+        return (self[number] for number in range(len(self)))
+
+    def _write(self) -> None:
+        """What is still in the buffer."""
+        if self._unwritten:
+            try:
+                self._file.flush()
+            except OSError as error:
+                raise _no_room(error) from None
+            self._unwritten = False
+
+
+class View(Sequence[T]):
+    """Another order of a sequence, or some of it."""
+
+    def __init__(self, items: Sequence[T], order: Sequence[int]) -> None:
+        """`order`: the places, an array of numbers that takes eight bytes an item."""
+        self._items, self.order = items, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return [self._items[number] for number in self.order[place]]
+        return self._items[self.order[place]]
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._items[number] for number in self.order)
+
+
+def _no_room(error: OSError) -> Exception:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error
+    return UserError(
+        f"{tempfile.gettempdir()}: {os.strerror(error.errno)}; very many questions need room for temporary files, about "
+        "3 GB a million: make room, or name another folder with the environment variable TMPDIR"
+    )
