@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from jmed.inference.allocator import keep_freed_memory
 from jmed.inference.fast import Fast, unsuitable
 from jmed.inference.generation import generate
 from jmed.inference.options import score_trees
@@ -24,6 +25,8 @@ class Engine:
         if why := unsuitable(loaded):
             warnings.warn(f"the plain, slow way is used for this model, because {why}", stacklevel=2)
         self.fast = None if why else Fast(loaded)
+        if loaded.device.type == "cpu":
+            keep_freed_memory()
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in order. A request that fails is asked again on its own before it counts as failed."""

@@ -1,8 +1,11 @@
 """The fast ways ask more of a model than the plain ones; here is which models they suit."""
 
+from typing import Any
+
 import torch
 
 from jmed.inference.cache import Beginning
+from jmed.inference.head import Vocabulary
 from jmed.models.loading import LoadedModel, unwrapped
 
 # Settings of architectures whose logits are not what the head gives: capped or scaled behind it.
@@ -14,9 +17,36 @@ class Fast:
 
     def __init__(self, loaded: LoadedModel) -> None:
         whole = unwrapped(loaded.model)
-        self.loaded, self.backbone, self.head = loaded, whole.base_model, whole.get_output_embeddings()
+        self.loaded, self.backbone = loaded, whole.base_model
+        self.vocabulary = Vocabulary(whole.get_output_embeddings())
         self.layers: int = whole.config.get_text_config().num_hidden_layers
         self.beginning = Beginning(self.backbone, self.layers, loaded.device)
+        layers = getattr(self.backbone, "layers", None)
+        last = getattr(layers[-1], "mlp", None) if layers else None  # as most models call it
+        self.last = last if hasattr(last, "down_proj") else None  # experts give more than one tensor
+
+    def read_at(self, rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """[places, width] last hidden states at these places, of the backbone with these inputs.
+
+        The last layer's feed-forward part runs only there: it looks at each token alone, and nothing behind it looks
+        at others.
+        """
+        if self.last is None:
+            return self.backbone(**inputs).last_hidden_state[rows, columns]
+        shape = torch.Size()
+
+        def gather(module: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+            nonlocal shape
+            shape = given[0].shape
+            return (given[0][rows, columns][None],)
+
+        def scatter(module: Any, given: Any, output: torch.Tensor) -> torch.Tensor:
+            whole = output.new_zeros(shape)
+            whole[rows, columns] = output[0]
+            return whole
+
+        with self.last.register_forward_pre_hook(gather), self.last.register_forward_hook(scatter):
+            return self.backbone(**inputs).last_hidden_state[rows, columns]
 
     @property
     def dtype(self) -> torch.dtype:

@@ -85,23 +85,24 @@ def _read(fast: Fast, prompts: Sequence[Sequence[int]], penalty: float) -> tuple
     whole_mask = torch.cat([mask.new_ones(len(prompts), shared), mask], dim=1)
     positions = (whole_mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
     padded = None if bool(mask.all()) else whole_mask
-    output = fast.backbone(
-        input_ids=ids, attention_mask=padded, position_ids=positions, past_key_values=cache, use_cache=True
-    )
+    rows = torch.arange(len(prompts), device=ids.device)
+    hidden = fast.read_at(
+        rows, torch.full_like(rows, ids.shape[1] - 1), input_ids=ids, attention_mask=padded, position_ids=positions,
+        past_key_values=cache, use_cache=True,
+    )  # fmt: skip
     seen = None
     if penalty != 1:
         begun = ids.new_tensor(prompts[0][:shared]).expand(len(prompts), -1)
         seen = torch.cat([begun, torch.where(mask == 0, ids[:, -1:], ids)], dim=1)
-    rows = Rows(list(range(len(prompts))), cache, padded, whole_mask.sum(-1), seen)
-    return rows, output.last_hidden_state[:, -1]
+    return Rows(list(range(len(prompts))), cache, padded, whole_mask.sum(-1), seen), hidden
 
 
 def _next(fast: Fast, rows: Rows, hidden: torch.Tensor, penalty: float) -> torch.Tensor:
     """[rows] the likeliest token behind each."""
-    scores = fast.head(hidden).float()
-    if rows.seen is not None:
-        scores = penalised(scores, rows.seen, penalty)
-    values, tokens = scores.max(-1)
+    if rows.seen is None:
+        values, tokens = fast.vocabulary.likeliest(hidden)
+    else:
+        values, tokens = penalised(fast.vocabulary.head(hidden).float(), rows.seen, penalty).max(-1)
     check_numbers(values)
     return tokens
 

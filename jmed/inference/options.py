@@ -12,29 +12,30 @@ from jmed.inference.request import Answer, Request
 from jmed.inference.stopping import check_numbers
 from jmed.inference.tree import Tree, plant
 
-CHUNK = 128  # places whose logits exist at a time: [128, 152k] in float32 is 78 MB
+
+Places = tuple[torch.Tensor, torch.Tensor]  # rows and columns of the model's input
 
 
 @torch.inference_mode()
 def score_trees(fast: Fast, requests: Sequence[Request]) -> list[Answer]:
-    """Score every request's continuations in one forward pass.
-
-    The log-softmax is in float32 whatever the model's dtype (in bfloat16 options tie).
-    """
+    """Score every request's continuations in one forward pass."""
     loaded = fast.loaded
     encoded = [encode_options(loaded.tokenizer, request, loaded.max_length) for request in requests]
     trees = [plant(options) for options in encoded]
     shared = shared_length([tree.prompt for tree in trees])
-    hidden = _hidden(fast, trees, shared)
-    sums = _sum_logprobs(fast, trees, shared, hidden)
+    places, wanted = _wanted(trees, shared, loaded.device)
+    logprobs = fast.vocabulary.logprobs(_hidden(fast, trees, shared, places), wanted)
+    check_numbers(logprobs)
+    parts = iter(logprobs.tolist())
+    sums = [tuple(sum(next(parts) for _ in option) for option in tree.scored) for tree in trees]
     return [
         Answer(request.item_id, "", logprobs, options.prompt_tokens, options.scored_tokens)
         for request, options, logprobs in zip(requests, encoded, sums, strict=True)
     ]
 
 
-def _hidden(fast: Fast, trees: Sequence[Tree], shared: int) -> torch.Tensor:
-    """[trees, longest, width] last hidden states of all tokens behind the shared ones; padded on the right."""
+def _hidden(fast: Fast, trees: Sequence[Tree], shared: int, places: Places) -> torch.Tensor:
+    """[places, width] last hidden states, once all tokens behind the shared ones are read; padded on the right."""
     longest = max(len(tree) for tree in trees) - shared
     ids = torch.full((len(trees), longest), fast.loaded.pad_id)
     positions = torch.arange(shared, shared + longest).repeat(len(trees), 1)
@@ -43,13 +44,14 @@ def _hidden(fast: Fast, trees: Sequence[Tree], shared: int) -> torch.Tensor:
         ids[row, : len(tree) - shared] = torch.tensor([*tree.prompt[shared:], *tree.tokens])
         positions[row, end : end + len(tree.tokens)] = len(tree.prompt) - 1 + torch.tensor(tree.depths(), dtype=int)
     device = fast.loaded.device
-    return fast.backbone(
+    return fast.read_at(
+        *places,
         input_ids=ids.to(device),
         position_ids=positions.to(device),
         attention_mask=_mask(trees, shared, longest, fast.dtype, device),
         past_key_values=fast.beginning.cache(trees[0].prompt[:shared], len(trees)) if shared else None,
         use_cache=bool(shared),
-    ).last_hidden_state
+    )
 
 
 def _mask(trees: Sequence[Tree], shared: int, longest: int, dtype: torch.dtype, device: Any) -> torch.Tensor | None:
@@ -68,28 +70,16 @@ def _mask(trees: Sequence[Tree], shared: int, longest: int, dtype: torch.dtype, 
     return mask[:, None].to(device)
 
 
-def _sum_logprobs(fast: Fast, trees: Sequence[Tree], shared: int, hidden: torch.Tensor) -> list[tuple[float, ...]]:
-    """Of each option of each tree."""
-    places: dict[tuple[int, int], int] = {}  # (tree, column) that a token is predicted at → row of the head's input
-    wanted: list[tuple[int, int]] = []  # (that row, the token)
+def _wanted(trees: Sequence[Tree], shared: int, device: torch.device) -> tuple[Places, torch.Tensor]:
+    """Where something is predicted, and what: [tokens, 2] of one of these places and the token.
+
+    Of each option of each tree in turn.
+    """
+    places: dict[tuple[int, int], int] = {}
+    wanted: list[tuple[int, int]] = []
     for row, tree in enumerate(trees):
         for place, token in (pair for option in tree.scored for pair in option):
             column = len(tree.prompt) - shared + place
             wanted.append((places.setdefault((row, column), len(places)), token))
-    rows, columns = torch.tensor(list(places), device=hidden.device).T
-    logprobs = _logprobs(fast.head, hidden[rows, columns], torch.tensor(wanted, device=hidden.device))
-    check_numbers(logprobs)
-    parts = iter(logprobs.tolist())
-    return [tuple(sum(next(parts) for _ in option) for option in tree.scored) for tree in trees]
-
-
-def _logprobs(head: Any, hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """float64 log-probabilities of `wanted` [pairs, 2] (row, token), from hidden states [rows, width]."""
-    rows, tokens = wanted.T.contiguous()
-    found = torch.empty(len(wanted), dtype=torch.float64, device=hidden.device)
-    for first in range(0, len(hidden), CHUNK):
-        logits = head(hidden[first : first + CHUNK]).float()
-        here = ((rows >= first) & (rows < first + CHUNK)).nonzero()[:, 0]
-        own = rows[here] - first
-        found[here] = (logits[own, tokens[here]] - logits.logsumexp(-1)[own]).double()
-    return found
+    rows, columns = torch.tensor(list(places), device=device).T.contiguous()
+    return (rows, columns), torch.tensor(wanted, device=device)

@@ -19,28 +19,51 @@ from jmed.models.source import find_model
 THREADS = 2
 PAIRS = 5
 HIDDEN, LAYERS = 512, 8
+LINE = 12  # tokens
 
 
-def build_model(folder: Path, tokenizer_folder: Path, talks_in_lines: bool = False) -> Path:
-    """102 million parameters in Qwen2's shape with its real vocabulary, random weights, float32.
-
-    `talks_in_lines`: a model that ends a line after some tokens and would go on, as base models do: the token of the
-    line break has a longer embedding, so it is the likeliest now and then.
-    """
+def build_model(
+    folder: Path,
+    tokenizer_folder: Path,
+    talks_in_lines: bool = False,
+    hidden: int = HIDDEN,
+    layers: int = LAYERS,
+    shard: str = "50GB",
+) -> Path:
+    """Qwen2's shape with its real vocabulary, random weights, float32; as it is, 102 million parameters."""
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
     config = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=3 * HIDDEN, num_hidden_layers=LAYERS,
-        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=True,
+        vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
+        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=not talks_in_lines,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(config)
     if talks_in_lines:
-        (line_break,) = tokenizer("\n")["input_ids"]
-        model.get_input_embeddings().weight.data[line_break] *= 4
-    model.save_pretrained(folder)
+        _teach_lines(model, tokenizer)
+    model.save_pretrained(folder, max_shard_size=shard)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _teach_lines(model: Any, tokenizer: Any) -> None:
+    """Make it end a line after LINE tokens and go on with the next, as base models do: whatever it is asked.
+
+    Random models repeat themselves before they ever end a line. The layers stay as they are, but the embeddings are
+    so long that the head sees the last token behind them: each token of the line has the next one's row of the head.
+    """
+    (line_break,) = tokenizer("\n")["input_ids"]
+    line = tokenizer("a b c d e f g h i j k l")["input_ids"]
+    assert len(set(line)) == LINE
+    embedding, head = model.get_input_embeddings().weight.data, model.get_output_embeddings().weight.data
+    begin = torch.randn(embedding.shape[1])
+    embedding.normal_()
+    others = torch.ones(len(embedding), dtype=torch.bool)
+    others[line] = False
+    embedding[others] += begin
+    head.mul_(0.5)
+    head[line[0]] = begin
+    head[[*line[1:], line_break]] = embedding[line]
 
 
 def wait() -> None:

@@ -113,14 +113,33 @@ def test_the_first_token_of_a_packed_sequence_is_not_predicted_from_the_one_befo
     assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1, 2, 3, 4]]
 
 
-def test_only_chunks_of_logits_exist() -> None:
-    """2,048 supervised positions, a vocabulary of 50,000: whole logits are 410 MB, the largest tensor here 51 MB."""
-    head, seen = torch.nn.Linear(8, 50_000, bias=False), []
+@pytest.mark.parametrize("trained", [True, False])
+def test_only_chunks_of_logits_exist(trained: bool) -> None:
+    """2,048 supervised positions, a vocabulary of 50,000: whole logits are 410 MB, the largest tensor here 51 MB.
+
+    A frozen head runs once over each, a trained one again in the backward pass.
+    """
+    head, seen = torch.nn.Linear(8, 50_000, bias=False).requires_grad_(trained), []
     head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel() * output.element_size()))
     hidden = torch.randn(2048, 8, requires_grad=True)
     targets = torch.randint(0, 50_000, (2048,))
     loss = summed_loss(hidden, targets, head)
     loss.backward()
     assert max(seen) == loss_module.CHUNK * 50_000 * 4
+    assert len(seen) == (2 if trained else 1) * 2048 // loss_module.CHUNK
     plain = cross_entropy(head(hidden), targets, reduction="sum")
     assert float(loss.detach()) == pytest.approx(float(plain.detach()), rel=1e-5)
+
+
+def test_small_gradients_survive_in_float16() -> None:
+    """Of a frozen head under a loss scaler: most rest on probabilities of one in 50,000, near float16's least."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 50_000, bias=False).requires_grad_(False)
+    hidden, targets = torch.randn(64, 8) / 100, torch.randint(0, 50_000, (64,))
+    found = []
+    for dtype in (torch.float16, torch.float32):
+        own = hidden.to(dtype).requires_grad_()
+        (summed_loss(own, targets, head.to(dtype)) * 512).backward()
+        assert own.grad is not None
+        found.append(own.grad.float())
+    torch.testing.assert_close(found[0], found[1], rtol=5e-3, atol=5e-3 * float(found[1].abs().max()))

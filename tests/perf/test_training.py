@@ -1,0 +1,52 @@
+"""A QLoRA step beside TRL's SFTTrainer: the same losses, then tokens a second and memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.perf.conftest import Row
+from tests.perf.kit import THREADS, build_model, time_pairs
+from tests.perf.training import ROWS, WIDTH, Ours, Peer, make_batch, same_adapter
+
+pytest.importorskip("trl", reason="needs TRL, which the dev extra installs")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, qwen2_tokenizer: Path) -> Path:
+    return build_model(tmp_path_factory.mktemp("model") / "model", qwen2_tokenizer)
+
+
+@pytest.fixture(scope="module")
+def sides(folder: Path) -> tuple[Ours, Peer]:
+    torch.set_num_threads(THREADS)
+    return Ours(folder), Peer(folder, folder.parent / "trl")
+
+
+@pytest.mark.parametrize(("work", "share"), [("answers supervised, 17 %", 0.17), ("all tokens supervised", 1.0)])
+def test_a_step(sides: tuple[Ours, Peer], folder: Path, work: str, share: float, table: list[Row]) -> None:
+    ours, peer = sides
+    same_adapter(ours.model, peer.model)
+    batch = make_batch(ours.model.config.vocab_size, share)
+    losses = [(ours.step(batch), peer.step(batch)) for _ in range(2)]
+    for own, theirs in losses:
+        assert own == pytest.approx(theirs, rel=1e-4)
+    ratios, best = time_pairs(lambda: peer.step(batch), lambda: ours.step(batch))
+    note = f"{ROWS} x {WIDTH}: {ROWS * WIDTH / best:.0f} tokens/s; loss {losses[0][0]:.4f} on both sides"
+    table.append(Row(f"QLoRA step, {work}", "TRL's SFTTrainer", tuple(ratios), 1.5, note=note))
+    peaks = [peak(side, folder, share) for side in ("jmed", "trl")]
+    note = f"{peaks[0] / 2**30:.2f} and {peaks[1] / 2**30:.2f} GiB above the loaded model"
+    row = Row(f"the same, memory, {work}", "TRL's SFTTrainer", (peaks[0] / peaks[1],), 0.6, below=True, note=note)
+    table.append(row)
+
+
+def peak(side: str, folder: Path, share: float) -> int:
+    """Bytes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.perf.training", side, str(folder), str(share)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return int(done.stdout.split()[-1])
