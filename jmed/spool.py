@@ -109,6 +109,6 @@ def _no_room(error: OSError) -> Exception:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     return UserError(
-        f"{tempfile.gettempdir()}: {os.strerror(error.errno)}; very many questions need room for temporary files, about "
-        "3 GB a million: make room, or name another folder with the environment variable TMPDIR"
+        f"{tempfile.gettempdir()}: {os.strerror(error.errno)}; very many questions need room for temporary files, "
+        "about 3 GB a million: make room, or name another folder with the environment variable TMPDIR"
     )

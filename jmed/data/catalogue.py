@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from jmed.data.question import Question
 from jmed.data.readers import Placed, Reader, igakuqa, jsonl, medmcqa, medqa, mini, mmlu, pubmedqa, yakugakuqa
 from jmed.errors import UserError, nearest
@@ -189,8 +187,10 @@ def _named(name: str, read: Callable[[], Iterable[Placed]]) -> Sequence[Question
     return questions
 
 
-def _repeated(hashes: array[int]) -> set[int]:
+def _repeated(hashes: Sequence[int]) -> set[int]:
     """The numbers that are there more than once."""
+    import numpy as np  # here: whoever only wants the names loads nothing heavy
+
     numbers, counts = np.unique(np.asarray(hashes), return_counts=True)
     return set(numbers[counts > 1].tolist())
 

@@ -70,9 +70,7 @@ class EvaluationFolder(RunFolder):
         ordered = plan.by_item(answers)
         if all(answer["error"] for answer in ordered):
             shutil.rmtree(self.work)  # no result: the same command asks again
-            raise RuntimeError(
-                f"every question failed, so nothing was written; the first error: {ordered[0]['error']}"
-            )
+            raise RuntimeError(f"every question failed, so nothing was written; the first error: {ordered[0]['error']}")
         return ordered
 
     def end(self, results: dict[str, Any]) -> None:

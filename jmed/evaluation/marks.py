@@ -6,7 +6,7 @@ from typing import Any
 
 from jmed.data.question import LETTERS, Question
 from jmed.data.rotation import published_letters, rotate
-from jmed.evaluation.plan import Item
+from jmed.evaluation.batches import Item
 from jmed.scoring.paper import cut_answer, paper_marks
 from jmed.scoring.reading import is_correct, read_answer
 

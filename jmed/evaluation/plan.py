@@ -2,17 +2,14 @@
 
 import hashlib
 import heapq
-import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data import catalogue
@@ -20,54 +17,13 @@ from jmed.data.item_id import make_item_id
 from jmed.data.question import Question
 from jmed.data.rotation import rotate
 from jmed.errors import UserError
+from jmed.evaluation.batches import Batches, Item, Planned, numbers
 from jmed.inference.request import Request
 from jmed.prompts.render import ChatTemplate, Message, check_method, draw_shots, pick_shots, render
 from jmed.prompts.template import DEFAULT_NAMES, Template, find_template
-from jmed.spool import Spool, View
+from jmed.spool import View
 
 T = TypeVar("T")
-
-COUNTED = 500  # items whose tokens are counted at once: an encoding takes ten times the memory of its text
-FILLED = 0.75  # of a batch's width is the least that each row fills
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question as it is asked."""
-
-    question: Question
-    request: Request
-    prompt: str  # name of the template
-    method: str
-    rotation: int = 0  # so many places the choices are rotated; the question itself is as published
-
-
-class Batches(Sequence[list[Item]]):
-    """Items in the order in which they are asked, some a batch."""
-
-    def __init__(self, items: Sequence[Item], order: Sequence[int], starts: Sequence[int]) -> None:
-        """`order`: places of the items; `starts`: where each batch begins in it."""
-        self._items, self.order, self._starts = items, order, starts
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def size(self, number: int) -> int:
-        """Items of a batch, which are not read for it."""
-        return len(self._places(number))
-
-    @overload
-    def __getitem__(self, number: int) -> list[Item]: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[list[Item]]: ...
-    def __getitem__(self, number: int | slice) -> list[Item] | list[list[Item]]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        return [self._items[place] for place in self.order[self._places(range(len(self))[number])]]
-
-    def _places(self, number: int) -> slice:
-        ends = self._starts[number + 1] if number + 1 < len(self._starts) else len(self.order)
-        return slice(self._starts[number], ends)
 
 
 @dataclass
@@ -91,7 +47,7 @@ class Plan:
         """What was gathered batch by batch, one thing an item, in the order of `items`."""
         places = np.empty(len(self.items), dtype=np.int64)
         places[np.asarray(self.batches.order)] = np.arange(len(places))
-        return View(by_batch, _numbers(places[np.asarray(self.items.order)]))
+        return View(by_batch, numbers(places[np.asarray(self.items.order)]))
 
 
 def plan_evaluation(config: EvaluateConfig, tokenizer: Any, max_length: int, penalty: float = 1.0) -> Plan:
@@ -99,7 +55,7 @@ def plan_evaluation(config: EvaluateConfig, tokenizer: Any, max_length: int, pen
 
     `max_length` is the model's context in tokens, `penalty` the repetition penalty for generated answers.
     """
-    plan, planned = Plan(), _Planned(tokenizer)
+    plan, planned = Plan(), Planned(tokenizer)
     for benchmark in dict.fromkeys(config.benchmarks):
         there = catalogue.languages_of(benchmark)
         # A file without questions has no languages; reading it says so.
@@ -216,94 +172,3 @@ class _Examples:
                 f"shots: {question.benchmark} publishes {len(own)} examples, {self.count} asked for; ask for fewer"
             )
         return own[: self.count]
-
-
-class _Planned:
-    """Items as they come; of each, memory keeps what orders and batches are made from: its id and its length."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.items: Spool[Item] = Spool()
-        self.digest = hashlib.sha256()
-        self.tokenizer = tokenizer
-        self._waiting: list[Item] = []
-        self._ids: list[pa.Array] = []
-        self._lengths = array("q")
-
-    def add(self, item: Item) -> None:
-        self.items.append(item)
-        self.digest.update(json.dumps(vars(item.request), ensure_ascii=False).encode())
-        self._waiting.append(item)
-        if len(self._waiting) == COUNTED:
-            self._count()
-
-    def sorted(self) -> View[Item]:
-        """By their ids."""
-        return View(self.items, _order(pa.table({"id": self._counted_ids()}), [("id", "ascending")]))
-
-    def batches(self, budget: int, max_length: int) -> Batches:
-        ids = self._counted_ids()
-        table = pa.table({"id": ids, "length": pa.array(self._lengths, pa.int64())})
-        order = _order(table, [("length", "descending"), ("id", "ascending")])
-        return Batches(self.items, order, _starts((self._lengths[place] for place in order), budget, max_length))
-
-    def _counted_ids(self) -> pa.Array:
-        self._count()
-        return pa.concat_arrays(self._ids) if self._ids else pa.array([], pa.string())
-
-    def _count(self) -> None:
-        if self._waiting:
-            self._lengths.extend(_lengths(self._waiting, self.tokenizer))
-            self._ids.append(pa.array([item.request.item_id for item in self._waiting], pa.string()))
-            self._waiting = []
-
-
-def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length: int) -> Batches:
-    """Group items of similar length under a token budget, longest first; no row is more than a quarter padding.
-
-    The batches depend on the questions alone, never on workers: a batch's shape moves the last bits of a sum, and the
-    answers must be the same for any number of workers. An item too long for the model stands alone, where it fails
-    without disturbing others.
-    """
-    planned = _Planned(tokenizer)
-    for item in items:
-        planned.add(item)
-    return planned.batches(budget, max_length)
-
-
-def _order(table: pa.Table, keys: list[tuple[str, str]]) -> array[int]:
-    """The places of the rows in sorted order."""
-    return _numbers(pc.sort_indices(table, sort_keys=keys).to_numpy())
-
-
-def _numbers(values: np.ndarray) -> array[int]:
-    """As Python's own numbers when they are read, eight bytes each."""
-    return array("q", values.astype(np.int64).tobytes())
-
-
-def _starts(lengths: Iterable[int], budget: int, max_length: int) -> array[int]:
-    """Where each batch begins among items of these lengths, which fall."""
-    starts: array[int] = array("q")
-    width = rows = 0
-    for place, length in enumerate(lengths):
-        rows += 1
-        alone = max(length, width) > max_length
-        if not starts or length < FILLED * width or rows * width > budget or alone:
-            starts.append(place)
-            width, rows = length, 1
-    return starts
-
-
-def _lengths(items: Sequence[Item], tokenizer: Any) -> list[int]:
-    """Tokens of each item's row: the prompt, and behind it the answer's room, a letter, or the texts of all options."""
-    prompts = _count_tokens([item.request.prompt for item in items], tokenizer)
-    texts = list(dict.fromkeys(option for item in items for option in item.request.continuations))
-    options = dict(zip(texts, _count_tokens(texts, tokenizer), strict=True))
-    lengths = []
-    for item, prompt in zip(items, prompts, strict=True):
-        added = [options[option] for option in item.request.continuations] or [item.request.max_new_tokens]
-        lengths.append(prompt + (sum(added) if item.method == "options" else max(added)))
-    return lengths
-
-
-def _count_tokens(texts: Sequence[str], tokenizer: Any) -> list[int]:
-    return [len(ids) for ids in tokenizer(texts)["input_ids"]] if texts else []

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 ROWS = 128  # hidden states at a time: with a vocabulary of 152k their logits are 78 MB in float32
-BLOCK = 8192  # tokens of the vocabulary at a time on a CPU: their logits stay in its cache
+BLOCK = 2048  # tokens of the vocabulary at a time on a CPU: their logits stay in its cache
 
 
 class Vocabulary:
-    """The vocabulary head of a model. Sums and comparisons are in float32 whatever its dtype (in bfloat16 options tie)."""
+    """The vocabulary head of a model. What is read of it is float32 whatever its dtype: in bfloat16 options tie."""
 
     def __init__(self, head: Any) -> None:
         self.head = head

@@ -12,7 +12,6 @@ from jmed.inference.request import Answer, Request
 from jmed.inference.stopping import check_numbers
 from jmed.inference.tree import Tree, plant
 
-
 Places = tuple[torch.Tensor, torch.Tensor]  # rows and columns of the model's input
 
 

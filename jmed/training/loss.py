@@ -66,9 +66,7 @@ class _FrozenHeadLoss(torch.autograd.Function):
         ctx.scale = HALF_SCALE if hidden.dtype == torch.float16 else 1
         total = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden)
-        for part, wanted, place in zip(
-            hidden.split(CHUNK), targets.split(CHUNK), gradient.split(CHUNK), strict=True
-        ):
+        for part, wanted, place in zip(hidden.split(CHUNK), targets.split(CHUNK), gradient.split(CHUNK), strict=True):
             with torch.enable_grad():
                 alone = part.detach().requires_grad_()
                 loss = _chunk_loss(alone, wanted, head)

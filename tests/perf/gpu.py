@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-from jmed.evaluation.plan import make_batches
+from jmed.evaluation.batches import make_batches
 from jmed.inference.engine import Engine
 from jmed.inference.plain import score_rows
 from jmed.inference.request import Answer, Request

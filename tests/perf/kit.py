@@ -34,8 +34,9 @@ def build_model(
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
     config = Qwen2Config(
         vocab_size=len(tokenizer), hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
-        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=not talks_in_lines,
+        num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=4096,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=not talks_in_lines,
     )  # fmt: skip
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(config)

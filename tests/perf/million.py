@@ -42,7 +42,20 @@ class ConstantWorker(EvaluationWorker):
 def write_questions(file: Path, count: int) -> None:
     """Questions of 12 to 60 words, five choices each."""
     draw = random.Random(0)
-    words = "fever cough chest pain rash anaemia nausea oedema syncope jaundice fatigue tremor".split()
+    words = [
+        "fever",
+        "cough",
+        "chest",
+        "pain",
+        "rash",
+        "anaemia",
+        "nausea",
+        "oedema",
+        "syncope",
+        "jaundice",
+        "fatigue",
+        "tremor",
+    ]
     with file.open("w", encoding="utf-8") as stream:
         for number in range(count):
             text = " ".join(draw.choices(words, k=draw.randint(12, 60)))

@@ -25,9 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jmed.configuration.schema import EvaluateConfig, ModelConfig
+from jmed.evaluation.batches import _lengths
 from jmed.evaluation.folder import EvaluationFolder, answer_file, is_answered
 from jmed.evaluation.marks import mark_item
-from jmed.evaluation.plan import Plan, _lengths, plan_evaluation
+from jmed.evaluation.plan import Plan, plan_evaluation
 from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
 from jmed.runs.files import write_table

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from jmed.configuration.schema import EvaluateConfig
-from jmed.evaluation.plan import Item
+from jmed.evaluation.batches import Item
 from jmed.inference.engine import Engine
 from tests.conftest import ROOT
 from tests.perf.conftest import Row

@@ -46,10 +46,12 @@ def test_one_copy_of_the_weights(tmp_path: Path, qwen2_tokenizer: Path, table: l
     ratios = []
     for _ in range(PAIRS):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.perf.loading", str(model)], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "tests.perf.loading", str(model)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         ratios.append(int(done.stdout.split()[-1]) / weights)
     note = f"{weights / 2**30:.2f} GiB in shards; growth of the process's own memory while it loads"
     table.append(Row("memory of loading a model", "its weights", tuple(ratios), 1.2, below=True, note=note))
-
-

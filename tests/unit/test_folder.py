@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from jmed.configuration.schema import ScoreConfig
 from jmed.data.question import Question
 from jmed.errors import UserError
+from jmed.evaluation.batches import Batches, Item
 from jmed.evaluation.folder import EvaluationFolder, answer_file
-from jmed.evaluation.plan import Batches, Item, Plan
+from jmed.evaluation.plan import Plan
 from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
 from jmed.runs.files import write_table, write_text

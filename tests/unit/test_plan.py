@@ -18,7 +18,8 @@ from jmed.data import catalogue
 from jmed.data.item_id import make_item_id
 from jmed.data.question import Question
 from jmed.errors import UserError
-from jmed.evaluation.plan import FILLED, Item, Plan, make_batches, plan_evaluation
+from jmed.evaluation.batches import FILLED, Item, make_batches
+from jmed.evaluation.plan import Plan, plan_evaluation
 from jmed.inference.request import Request
 from jmed.models.tiny import train_tokenizer
 from jmed.spool import Spool
@@ -133,7 +134,9 @@ def test_different_questions_never_share_an_id(one: tuple[str, ...], other: tupl
 def test_the_digest_is_that_of_what_is_asked(tokenizer: Any, tmp_path: Path) -> None:
     """Of every request, and of nothing else."""
     plans = {
-        (text, answer): plan_of(tokenizer, jsonl(tmp_path / "q.jsonl", row("1"), row("2", question=text, answer=answer)))
+        (text, answer): plan_of(
+            tokenizer, jsonl(tmp_path / "q.jsonl", row("1"), row("2", question=text, answer=answer))
+        )
         for text in ("this", "that")
         for answer in "ab"
     }
@@ -413,7 +416,7 @@ def test_the_same_examples_are_shown_whether_a_question_is_limited_away_or_not(t
     keys: dict[str, Any] = {"shots": 2, "languages": ["ja"], "data_root": str(data_root)}
     few = plan_of(tokenizer, "igakuqa-2018", limit=10, **keys)
     every = {item.request.item_id: item for item in plan_of(tokenizer, "igakuqa-2018", **keys).items}
-    assert [every[item_id] for item_id in ids(few)] == few.items
+    assert [every[item_id] for item_id in ids(few)] == list(few.items)
 
 
 def test_three_examples_can_be_shown_when_igakuqa_is_answered_in_words(tokenizer: Any, data_root: Path) -> None:

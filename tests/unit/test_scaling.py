@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data.question import Question
-from jmed.evaluation import plan as planning
-from jmed.evaluation.plan import Item, make_batches
+from jmed.evaluation.batches import FILLED, Item, make_batches
 from jmed.inference.request import Request
 from jmed.training.checkpoints import KEPT
 from tests.conftest import ROOT
@@ -128,7 +127,7 @@ def test_constants_are_those_of_the_code() -> None:
     evaluate, finetune = EvaluateConfig.model_fields, FinetuneConfig.model_fields
     assert evaluate["batch_tokens"].default == scaling.BATCH_TOKENS
     assert evaluate["max_new_tokens"].default == scaling.NEW_TOKENS
-    assert planning.FILLED == scaling.FILLED
+    assert FILLED == scaling.FILLED
     assert finetune["global_batch_size"].default == scaling.TRAIN_BATCH
     assert finetune["batch_tokens"].default == scaling.TRAIN_TOKENS
     assert finetune["sequence_length"].default == scaling.SEQUENCE
