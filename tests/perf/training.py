@@ -17,7 +17,7 @@ from jmed.training.parallel import DataParallel
 from tests.perf.kit import THREADS
 from tests.perf.memory import Peak
 
-ROWS, WIDTH = 2, 1024
+ROWS, WIDTH = 1, 1024
 RATE, RANK = 1e-4, 16
 STEPS = 2  # whose memory is looked at
 
@@ -79,6 +79,7 @@ class Peer:
         )  # fmt: skip
         self.model = self.trainer.model
         self.trainer.create_optimizer()
+        self.trainer.current_gradient_accumulation_steps = 1  # set by its `train`, which is not called
         self.model.train()
 
     def step(self, batch: Batch) -> float:
