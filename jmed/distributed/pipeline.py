@@ -36,7 +36,9 @@ def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dic
         fn_constructor_args=(task,),
         batch_size=1,  # one of ours a call; with GPUs Ray insists on a number
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=2),
+        # One in hand: a second would wait behind it also when another worker is idle, and a slow worker would keep two
+        # at the end. What it would hide, some milliseconds between two batches, is little beside a batch.
+        compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=1),
         num_cpus=workers.reserved_cpus,
         num_gpus=workers.gpus,
         label_selector=workers.labels or None,

@@ -82,13 +82,14 @@ def _plan_benchmark(
 ) -> Iterator[Item]:
     """The items of a benchmark in one language; what is not asked is counted in the plan."""
     questions = catalogue.load(benchmark, language, Path(config.data_root))
-    plan.exam_questions += [question for question in questions if question.exam]
     template = _template(benchmark, language, config)
     plan.templates.append(template)
     chat = _chat_template(tokenizer, config) if template.chat else None
     examples = _Examples(config, benchmark, language, questions)
     places = array("q")  # of the questions that can be asked
     for place, question in enumerate(questions):
+        if question.exam:
+            plan.exam_questions.append(question)
         if reason := reason_to_leave_out(question, config.method, config.scoring):
             plan.left_out[benchmark, language, reason] += 1
         else:

@@ -50,7 +50,7 @@ class Run:
             find_model(config, True), config, self.folder.work, file, self.folder.answers, self.folder.attempts,
             workers, THREADS, False,
         )  # fmt: skip
-        self.ready = 0.0
+        self.ready, self.ended = 0.0, threading.Event()
 
     def seconds(self) -> float:
         """From the moment when all workers have loaded the model to the last answer."""
@@ -58,18 +58,19 @@ class Run:
         watch.start()
         rows = list(stream(range(len(self.plan.batches)), self.task, Workers(self.workers, 0, THREADS, 0.9)))
         end = time.perf_counter()
+        self.ended.set()
         watch.join()
+        assert self.ready, "the last answer came before the last worker was ready"
         assert sum(row["questions"] for row in rows) == len(self.plan.items)
         assert not any(row["errors"] for row in rows)
         return end - self.ready
 
     def _watch(self) -> None:
-        while True:
+        while not self.ended.wait(0.01):
             notes = read_notes(self.folder.work)
             if len(notes) == self.workers and all(note.state != LOADING for note in notes.values()):
                 self.ready = time.perf_counter()
                 return
-            time.sleep(0.01)
 
     def logprobs(self) -> dict[str, list[float]]:
         return {answer["item_id"]: answer["logprobs"] for answer in self.folder.read_answers(self.plan)}

@@ -23,7 +23,7 @@ MEASURED: dict[str, Any] = json.loads(Path(__file__).with_name("scaling.json").r
 # What the code does (held by the test)
 BATCH_TOKENS = 8192  # tokens, the default of batch_tokens
 FILLED = 0.75  # jmed.evaluation.plan
-IN_FLIGHT = 2  # batches a worker, max_tasks_in_flight_per_actor
+IN_FLIGHT = 1  # batches a worker, max_tasks_in_flight_per_actor
 NEW_TOKENS = 256  # tokens, the default of max_new_tokens
 CHECKPOINTS = 3  # on disk at once: two are kept while the next is written
 TRAIN_BATCH, TRAIN_TOKENS, SEQUENCE = 32, 4096, 2048  # global_batch_size, batch_tokens, sequence_length of finetune
@@ -376,9 +376,9 @@ def disturbed(method: str, questions: int, workers: int) -> Iterator[tuple[str, 
     spare = {worker: Away(half, half + LOADING) for worker in range(min(NODE, count))}
     late = {worker: Away(0.0, STARTING * worker / count) for worker in range(1, count)}
     yield "nothing", run(method, questions, workers)
-    yield "1 batch in hand instead of 2", run_with(method, questions, workers, in_flight=1)
+    yield "2 batches in hand instead of 1", run_with(method, questions, workers, in_flight=2)
     yield f"1 worker {STRAGGLER:g} times as slow", run_with(method, questions, workers, slow={0: STRAGGLER})
-    yield "the same, 1 batch in hand", run_with(method, questions, workers, in_flight=1, slow={0: STRAGGLER})
+    yield "the same, 2 batches in hand", run_with(method, questions, workers, in_flight=2, slow={0: STRAGGLER})
     yield f"a node of {NODE} is lost half-way, spare room elsewhere", run_with(method, questions, workers, away=spare)
     yield f"it comes back after {clock(OUTAGE)}, no spare room", run_with(method, questions, workers, away=node)
     yield f"workers become ready one by one over {clock(STARTING)}", run_with(method, questions, workers, away=late)
