@@ -24,7 +24,7 @@ def test_a_slow_worker_among_many(table: list[Row]) -> None:
     share = outcome.work / (WORKERS - 1 + 1 / SLOWER) / outcome.seconds
     even = scaling.run_with(METHOD, QUESTIONS, WORKERS)
     later = outcome.seconds - even.seconds
-    note = f"{QUESTIONS:,} questions, {outcome.done:,} batches; {later:.1f} s more than the {even.seconds:.0f} s of equal ones"
+    note = f"{QUESTIONS:,} questions, {outcome.done:,} batches; {later:.1f} s more than equal ones"
     table.append(Row(f"share of the ideal, {WORKERS} workers, one slow", "simulated", (share,), 0.95, note=note))
 
 

@@ -80,7 +80,7 @@ def test_a_slow_worker_costs_no_more_than_what_it_holds(work: list[float], worke
 
 
 def test_a_worker_that_comes_back_asks_again_what_it_held() -> None:
-    outcome = simulate([4.0] * 4, 2, away={0: Away(1.0, 11.0)})
+    outcome = simulate([4.0] * 4, 2, in_flight=2, away={0: Away(1.0, 11.0)})
     # Worker 1 does its two by 8; worker 0 lost one second of work and begins both again at 11.
     assert (outcome.seconds, outcome.lost, outcome.done) == (19.0, 1.0, 4)
 
