@@ -266,15 +266,17 @@ def test_the_order_of_the_benchmarks_changes_nothing_but_the_order(tokenizer: An
         plan_of(tokenizer, *order, languages=languages, shots=2, limit=40, data_root=str(data_root))
         for order, languages in ((names, ["ja", "en"]), (random.Random(3).sample(names, 5), ["en", "ja"]))
     ]
-    assert plans[0].items == plans[1].items
-    assert plans[0].batches == plans[1].batches
+    assert list(plans[0].items) == list(plans[1].items)
+    assert list(plans[0].batches) == list(plans[1].batches)
     assert plans[0].left_out == plans[1].left_out
     assert sorted(plans[0].files) == sorted(plans[1].files)
 
 
 def test_the_plan_is_the_same_every_time_and_for_any_number_of_workers(tokenizer: Any) -> None:
     plans = [plan_of(tokenizer, "mini", shots=3, workers={"count": count}) for count in (1, 7)]
-    assert plans[0] == plans[1]
+    assert plans[0].digest == plans[1].digest
+    assert list(plans[0].items) == list(plans[1].items)
+    assert list(plans[0].batches) == list(plans[1].batches)
 
 
 def test_the_files_that_were_read_are_listed(tokenizer: Any, data_root: Path, tmp_path: Path) -> None:
