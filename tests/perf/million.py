@@ -6,8 +6,11 @@ marks, tables, the page.
 """
 
 import json
+import os
 import random
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +21,7 @@ from jmed.distributed import pipeline
 from jmed.distributed.evaluate import evaluate
 from jmed.distributed.worker import EvaluationWorker
 from jmed.inference.request import Answer, Request
+from tests.conftest import ROOT
 from tests.perf.memory import Peak
 
 EVERY = 0.2  # seconds between two looks at the memory
@@ -64,6 +68,17 @@ def write_questions(file: Path, count: int) -> None:
                 "choices": [f"{word} {number}" for word in draw.sample(words, 5)], "answer": draw.choice("abcde"),
             }  # fmt: skip
             stream.write(json.dumps(row) + "\n")
+
+
+def answered_at_once(model: Path, count: int) -> dict[str, float]:
+    """Seconds and bytes of so many questions, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.perf.million", str(model), str(count), folder],
+            cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:

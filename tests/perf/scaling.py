@@ -273,11 +273,13 @@ def zero_step(workers: int, gigabits: float) -> tuple[float, float]:
 
 
 def head_memory(questions: int, workers: int) -> float:
-    """Bytes that driver and GCS need: their own, the plan at its peak, blocks that wait, and every actor's share."""
+    """Bytes that driver, GCS and raylet need: measured with few questions and with many, and every actor's share."""
     first, *_, last = MEASURED["ray"]["actors"]
     each = sum(last[kind] - first[kind] for kind in ("driver", "gcs_server")) / last["actors"]
-    own = MEASURED["ray"]["pools"][-1]["driver"] + first["gcs_server"] + first["raylet"]
-    return own + questions * (MEASURED["peak"]["writing"] + MEASURED["plan"]["arrow_bytes"]) + workers * each
+    own = first["gcs_server"] + first["raylet"]
+    few, many = MEASURED["many"]["runs"]
+    more = (many["memory"] - few["memory"]) / (many["questions"] - few["questions"])
+    return own + few["memory"] + more * max(0, questions - few["questions"]) + workers * each
 
 
 def open_files(process: str, workers: int) -> int:
@@ -507,16 +509,14 @@ def settings_table() -> str:
 
 def measured_table() -> str:
     """What the rest rests on."""
-    sizes, peak, commits, costs = (MEASURED[part] for part in ("plan", "peak", "commits", "ray"))
+    sizes, planning, many, commits, costs = (MEASURED[part] for part in ("plan", "planning", "many", "commits", "ray"))
     first, *_, last = costs["actors"]
     rows = [
         ["prompt (mean of seven benchmarks, both languages)", f"{size(sizes['prompt_bytes'])} a question"],
         ["a question in the workers' batches, as Arrow", size(sizes["arrow_bytes"])],
         ["the same in `batches.parquet`", size(sizes["batches_file_bytes"])],
-        ["plan on the driver, Python objects", f"{size(sizes['plan_memory'])} a question"],
-        ["growth of the driver's process while it plans and writes the batches", f"{size(peak['writing'])} a question"],
-        ["plan, answers, marks and table at the end", f"{size(sizes['end_memory'])} a question"],
-        ["planning", f"{peak['questions_per_second']:,.0f} questions/s"],
+        *[[f"the driver's own memory, {one['questions']:,} questions", size(one["memory"])] for one in many["runs"]],
+        ["planning", f"{planning['questions_per_second']:,.0f} questions/s"],
         ["commits of one process (`write_table`, 27 answers)", f"{commits['empty']:.0f}/s"],
         ["the same without fsync", f"{commits['without_fsync']:.0f}/s"],
         ["the same in a folder of 100,000 files", f"{commits['full']:.0f}/s"],

@@ -1,11 +1,12 @@
 """Measures what tests/perf/scaling.py computes with, and keeps it in tests/perf/scaling.json.
 
     python -m tests.perf.scaling_measure plan DATA_ROOT TOKENIZER
-    python -m tests.perf.scaling_measure peak DATA_ROOT TOKENIZER
+    python -m tests.perf.scaling_measure planning DATA_ROOT TOKENIZER
+    python -m tests.perf.scaling_measure many TOKENIZER
     python -m tests.perf.scaling_measure commits FOLDER
     python -m tests.perf.scaling_measure ray
 
-Each part takes less than a minute on two cores and replaces only its own part of the file.
+Each part takes less than a minute on two cores (`many`: some minutes) and replaces only its own part of the file.
 """
 
 import json
@@ -15,7 +16,6 @@ import shutil
 import sys
 import tempfile
 import time
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +27,8 @@ import pyarrow.parquet as pq
 from jmed.configuration.schema import EvaluateConfig, ModelConfig
 from jmed.evaluation.batches import _lengths
 from jmed.evaluation.folder import EvaluationFolder, answer_file, is_answered
-from jmed.evaluation.marks import mark_item
 from jmed.evaluation.plan import Plan, plan_evaluation
-from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
+from jmed.evaluation.table import BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
 from jmed.runs.files import write_table
 
@@ -41,6 +40,7 @@ ROWS = 27  # answers a file; at 8,192 tokens a batch of generate holds about 19,
 SECONDS = 5.0  # of each timing
 CROWD = 100_000  # files in a full folder
 ACTORS = (0, 20, 40)
+MANY = (30_000, 90_000)  # questions
 POOLS = (2, 8)  # actors of a pool
 STREAMED = 1500  # batches through a pool
 
@@ -63,7 +63,6 @@ def measure_plan(data_root: str, tokenizer_folder: str) -> dict[str, Any]:
         "questions": len(plan.items),
         "prompt_bytes": sum(len(item.request.prompt.encode()) for item in plan.items) / len(plan.items),
         **_batch_sizes(plan),
-        **_memory(data_root, tokenizer),
     }
 
 
@@ -97,51 +96,24 @@ def _answer(item_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _memory(data_root: str, tokenizer: Any) -> dict[str, float]:
-    """Bytes a question that the driver holds: the plan, and at the end answers, marks and their table."""
-
-    tracemalloc.start()
-    plan = plan_evaluation(_config(data_root, "generate"), tokenizer, MAX_LENGTH)
-    planned, _ = tracemalloc.get_traced_memory()
-    answers = {item.request.item_id: _answer(item.request.item_id) for item in plan.items}
-    marked = [mark_item(item, answers[item.request.item_id], "model", "strict") for item in plan.items]
-    rows = [one.row for one in marked]
-    held, _ = tracemalloc.get_traced_memory()
-    table = pa.Table.from_pylist(rows, schema=ANSWERS)
-    count = len(plan.items)
-    tracemalloc.stop()
-    return {
-        "plan_memory": planned / count,
-        "end_memory": (held + table.nbytes) / count,
-    }
-
-
-def measure_peak(data_root: str, tokenizer_folder: str) -> dict[str, Any]:
-    """Bytes a question by which the process grows at most: what Rust and Arrow hold is counted too."""
-    import resource
-
+def measure_planning(data_root: str, tokenizer_folder: str) -> dict[str, Any]:
+    """Questions a second that are read, rendered, counted and grouped."""
     from transformers import AutoTokenizer
 
-    def peak() -> int:
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
-    plan_evaluation(_config(data_root, "generate").model_copy(update={"limit": 10}), tokenizer, MAX_LENGTH)
-    moments = [peak()]
     begun = time.perf_counter()
     plan = plan_evaluation(_config(data_root, "generate"), tokenizer, MAX_LENGTH)
-    seconds = time.perf_counter() - begun
-    moments.append(peak())
+    return {"questions_per_second": len(plan.items) / (time.perf_counter() - begun)}
+
+
+def measure_many(tokenizer_folder: str) -> dict[str, Any]:
+    """Whole evaluations of very many questions, answered at once: seconds, and the driver's own memory at most."""
+    from tests.perf.kit import build_model
+    from tests.perf.million import answered_at_once
+
     with tempfile.TemporaryDirectory() as folder:
-        EvaluationFolder(Path(folder), {}).write_batches(plan, list(range(len(plan.batches))))
-    moments.append(peak())
-    count = len(plan.items)
-    return {
-        "before": moments[0],
-        "planning": (moments[1] - moments[0]) / count,
-        "writing": (moments[2] - moments[0]) / count,
-        "questions_per_second": count / seconds,
-    }
+        model = build_model(Path(folder) / "model", Path(tokenizer_folder), hidden=64, layers=1)
+        return {"runs": [{"questions": count, **answered_at_once(model, count)} for count in MANY]}
 
 
 def measure_commits(folder: str) -> dict[str, Any]:
@@ -274,7 +246,8 @@ def _stream(size: int) -> dict[str, float]:
 def main(part: str, *arguments: str) -> None:
     parts: dict[str, Callable[..., dict[str, Any]]] = {
         "plan": measure_plan,
-        "peak": measure_peak,
+        "planning": measure_planning,
+        "many": measure_many,
         "commits": measure_commits,
         "ray": measure_ray,
     }

@@ -16,7 +16,7 @@ from tests.perf.conftest import Row
 from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, seconds
 from tests.perf.questions import first_items, jmed_runs, make_config
 
-COUNT = 60
+COUNT, COUNT_LONG = 60, 32
 LONG = 64
 
 
@@ -72,7 +72,7 @@ def test_answers_that_are_all_long(
 ) -> None:
     engine = engine_of(build_model(tmp_path, qwen2_tokenizer))
     config = make_config(data_root, "generate", max_new_tokens=new_tokens)
-    items = first_items(config, engine.loaded.tokenizer, COUNT)
+    items = first_items(config, engine.loaded.tokenizer, COUNT_LONG)
     items = [replace(item, request=replace(item.request, stop="end")) for item in items]
     ratios, note = compare(engine, items, config, new_tokens, line=False)
     work = f"`generate`, {new_tokens} tokens each"
