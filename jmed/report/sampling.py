@@ -32,15 +32,15 @@ class RunAnswers:
     """The answers of one run: answers.parquet, or a table with its columns."""
 
     name: str
-    source: pa.Table | Path
+    table: pa.Table | Path
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """These columns of all answers, some rows at a time; the first batch is empty, so that there is one."""
-        if isinstance(self.source, pa.Table):
-            yield _nothing(self.source.schema, columns)
-            yield from self.source.select(columns).to_batches(PIECE)
+        if isinstance(self.table, pa.Table):
+            yield _nothing(self.table.schema, columns)
+            yield from self.table.select(columns).to_batches(PIECE)
             return
-        with pq.ParquetFile(self.source) as file:
+        with pq.ParquetFile(self.table) as file:
             yield _nothing(file.schema_arrow, columns)
             for batch in file.iter_batches(PIECE, columns=list(columns)):
                 yield batch.select(columns)

@@ -173,7 +173,7 @@ def test_languages_of_own_questions(tmp_path: Path) -> None:
     assert catalogue.languages_of(name) == ("ja", "en")
     assert [len(catalogue.load(name, language, None)) for language in ("ja", "en")] == [1, 2]
     assert catalogue.files_of(name, None) == [tmp_path / "own.jsonl"]
-    assert catalogue.shots(name, "en", None) == []
+    assert not catalogue.shots(name, "en", None)
 
 
 @pytest.mark.parametrize("name", ["jsonl", "jsonl:"])

@@ -390,7 +390,7 @@ def test_false_alarms_of_texts_and_other_examinations_against_igakuqa(
         _examples(pharmacy, _mcqa),
         _examples(questions("jmmlu", "ja"), _chat),
         _examples(questions("medqa", "en")[:500], _mcqa),
-        _examples(questions("mini", "ja") + questions("mini", "en"), _mcqa),
+        _examples([*questions("mini", "ja"), *questions("mini", "en")], _mcqa),
     ):
         alarms = _alarms(gate, examples)
         assert len(alarms) <= FALSE_ALARMS * len(examples), alarms

@@ -68,7 +68,7 @@ def test_the_driver_is_a_queue_of_its_own() -> None:
     """A thousand workers of one second cannot be kept busy by a driver that deals out ten a second."""
     outcome = simulate([1.0] * 500, 1000, dispatch=0.1)
     assert outcome.seconds == pytest.approx(500 * 0.1 + 1)
-    assert simulate([1.0] * 500, 2, dispatch=0.1).seconds == pytest.approx(250, abs=1)
+    assert simulate([1.0] * 500, 2, in_flight=2, dispatch=0.1).seconds == pytest.approx(250, abs=1)
 
 
 @given(work=WORK, workers=st.integers(2, 12))
