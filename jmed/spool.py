@@ -4,8 +4,10 @@ import errno
 import os
 import pickle
 import tempfile
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, overload
 
 from jmed.errors import UserError
@@ -16,7 +18,25 @@ IN_MEMORY = 20_000  # items; any more are on disk
 BUFFER = 1 << 20  # bytes
 
 
-class Spool(Sequence[T]):
+class Lazy(Sequence[T]):
+    """A sequence whose items are made when they are asked for; `_at` makes one, at a place from 0."""
+
+    @abstractmethod
+    def _at(self, place: int) -> T: ...
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        places = range(len(self))[place]  # IndexError as of a list
+        return self._at(places) if isinstance(places, int) else [self._at(one) for one in places]
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._at(place) for place in range(len(self)))
+
+
+class Spool(Lazy[T]):
     """Items in the order in which they were added; those behind the first IN_MEMORY in a file without a name.
 
     It lies in the system's folder for temporary files (TMPDIR), and is gone with the process. Only this process reads
@@ -41,11 +61,8 @@ class Spool(Sequence[T]):
         if self._file is None:
             self._file = tempfile.TemporaryFile(buffering=BUFFER)  # noqa: SIM115 (gone with its last reference)
         packed = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
-        try:
-            self._file.seek(self._end)
-            self._file.write(packed)
-        except OSError as error:
-            raise _no_room(error) from None
+        with _told():
+            self._file.write(packed)  # at the end: `pread` does not move it
         self._starts.append(self._end)
         self._end += len(packed)
         self._unwritten = True
@@ -53,36 +70,24 @@ class Spool(Sequence[T]):
     def __len__(self) -> int:
         return len(self._held) + len(self._starts)
 
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[T]: ...
-    def __getitem__(self, place: int | slice) -> T | list[T]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        number = range(len(self))[place]  # IndexError as of a list
-        if number < len(self._held):
-            return self._held[number]
-        number -= len(self._held)
+    def _at(self, place: int) -> T:
+        if place < len(self._held):
+            return self._held[place]
+        number = place - len(self._held)
         start = self._starts[number]
         end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
         self._write()
         return pickle.loads(os.pread(self._file.fileno(), end - start, start))
 
-    def __iter__(self) -> Iterator[T]:
-        return (self[number] for number in range(len(self)))
-
     def _write(self) -> None:
         """What is still in the buffer."""
         if self._unwritten:
-            try:
+            with _told():
                 self._file.flush()
-            except OSError as error:
-                raise _no_room(error) from None
             self._unwritten = False
 
 
-class View(Sequence[T]):
+class View(Lazy[T]):
     """Another order of a sequence, or some of it."""
 
     def __init__(self, items: Sequence[T], order: Sequence[int]) -> None:
@@ -92,23 +97,19 @@ class View(Sequence[T]):
     def __len__(self) -> int:
         return len(self.order)
 
-    @overload
-    def __getitem__(self, place: int) -> T: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[T]: ...
-    def __getitem__(self, place: int | slice) -> T | list[T]:
-        if isinstance(place, slice):
-            return [self._items[number] for number in self.order[place]]
+    def _at(self, place: int) -> T:
         return self._items[self.order[place]]
 
-    def __iter__(self) -> Iterator[T]:
-        return (self._items[number] for number in self.order)
 
-
-def _no_room(error: OSError) -> Exception:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error
-    return UserError(
-        f"{tempfile.gettempdir()}: {os.strerror(error.errno)}; very many questions need room for temporary files, "
-        "about 3 GB a million: make room, or name another folder with the environment variable TMPDIR"
-    )
+@contextmanager
+def _told() -> Iterator[None]:
+    """UserError for a disk that takes no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{tempfile.gettempdir()}: {os.strerror(error.errno)}; very many questions need room for temporary files, "
+            "about 3 GB a million: make room, or name another folder with the environment variable TMPDIR"
+        ) from None

@@ -5,7 +5,7 @@ import json
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from jmed.data.question import Question
 from jmed.inference.request import Request
-from jmed.spool import Spool, View
+from jmed.spool import Lazy, Spool, View
 
 COUNTED = 500  # items whose tokens are counted at once: an encoding takes ten times the memory of its text
 FILLED = 0.75  # of a batch's width is the least that each row fills
@@ -30,7 +30,7 @@ class Item:
     rotation: int = 0  # so many places the choices are rotated; the question itself is as published
 
 
-class Batches(Sequence[list[Item]]):
+class Batches(Lazy[list[Item]]):
     """Items in the order in which they are asked, some a batch."""
 
     def __init__(self, items: Sequence[Item], order: Sequence[int], starts: Sequence[int]) -> None:
@@ -45,14 +45,8 @@ class Batches(Sequence[list[Item]]):
         places = self._places(number)
         return places.stop - places.start
 
-    @overload
-    def __getitem__(self, number: int) -> list[Item]: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[list[Item]]: ...
-    def __getitem__(self, number: int | slice) -> list[Item] | list[list[Item]]:
-        if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        return [self._items[place] for place in self.order[self._places(range(len(self))[number])]]
+    def _at(self, number: int) -> list[Item]:
+        return [self._items[place] for place in self.order[self._places(number)]]
 
     def _places(self, number: int) -> slice:
         ends = self._starts[number + 1] if number + 1 < len(self._starts) else len(self.order)
@@ -77,19 +71,14 @@ class Planned:
         if len(self._waiting) == COUNTED:
             self._count()
 
-    def sorted(self) -> View[Item]:
-        """By their ids."""
-        return View(self.items, _order(pa.table({"id": self._counted_ids()}), [("id", "ascending")]))
-
-    def batches(self, budget: int, max_length: int) -> Batches:
-        ids = self._counted_ids()
-        table = pa.table({"id": ids, "length": pa.array(self._lengths, pa.int64())})
-        order = _order(table, [("length", "descending"), ("id", "ascending")])
-        return Batches(self.items, order, _starts((self._lengths[place] for place in order), budget, max_length))
-
-    def _counted_ids(self) -> pa.Array:
+    def grouped(self, budget: int, max_length: int) -> tuple[View[Item], Batches]:
+        """All items by their ids; and in batches, longest first, equally long ones by their ids."""
         self._count()
-        return pa.concat_arrays(self._ids) if self._ids else pa.array([], pa.string())
+        by_id = pc.sort_indices(pa.chunked_array(self._ids, pa.string()).combine_chunks()).to_numpy()
+        lengths = np.asarray(self._lengths, dtype=np.int64)
+        order = by_id[np.argsort(-lengths[by_id], kind="stable")]
+        starts = _starts(numbers(lengths[order]), budget, max_length)
+        return View(self.items, numbers(by_id)), Batches(self.items, numbers(order), starts)
 
     def _count(self) -> None:
         if self._waiting:
@@ -108,12 +97,7 @@ def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length:
     planned = Planned(tokenizer)
     for item in items:
         planned.add(item)
-    return planned.batches(budget, max_length)
-
-
-def _order(table: pa.Table, keys: list[tuple[str, str]]) -> Sequence[int]:
-    """The places of the rows in sorted order."""
-    return numbers(pc.sort_indices(table, sort_keys=keys).to_numpy())
+    return planned.grouped(budget, max_length)[1]
 
 
 def numbers(values: np.ndarray) -> Sequence[int]:

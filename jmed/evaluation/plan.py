@@ -72,8 +72,7 @@ def plan_evaluation(config: EvaluateConfig, tokenizer: Any, max_length: int, pen
             f"benchmarks: no question is left to ask ({reasons}); choose other benchmarks or another method"
         )
     plan.digest = planned.digest.hexdigest()
-    plan.items = planned.sorted()
-    plan.batches = planned.batches(config.batch_tokens, max_length)
+    plan.items, plan.batches = planned.grouped(config.batch_tokens, max_length)
     return plan
 
 

@@ -27,7 +27,6 @@ def write_table(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path, g
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         while some := list(islice(waiting, group)):
             writer.write_table(pa.Table.from_pylist(some, schema=schema))
-        writer.close()
 
 
 def write_text(text: str, path: Path) -> None:

@@ -10,7 +10,12 @@ from typing import Self
 
 def own_memory() -> int:
     """Bytes of this process alone; files that are mapped into it, which the system may drop, aside."""
-    found = re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"), re.MULTILINE)
+    return status("RssAnon")
+
+
+def status(name: str) -> int:
+    """Bytes of a line of this process's /proc/self/status."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"), re.MULTILINE)
     assert found
     return 1024 * int(found[1])
 

@@ -6,9 +6,7 @@ marks, tables, the page.
 """
 
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,8 +19,8 @@ from jmed.distributed import pipeline
 from jmed.distributed.evaluate import evaluate
 from jmed.distributed.worker import EvaluationWorker
 from jmed.inference.request import Answer, Request
-from tests.conftest import ROOT
 from tests.perf.memory import Peak
+from tests.perf.process import printed
 
 EVERY = 0.2  # seconds between two looks at the memory
 WORKERS = 2
@@ -73,12 +71,7 @@ def write_questions(file: Path, count: int) -> None:
 def answered_at_once(model: Path, count: int) -> dict[str, float]:
     """Seconds and bytes of so many questions, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.perf.million", str(model), str(count), folder],
-            cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+        return json.loads(printed("tests.perf.million", model, count, folder))
 
 
 def main() -> None:

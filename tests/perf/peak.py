@@ -1,12 +1,12 @@
 """Peak memory of one side, in a process of its own: `python -m tests.perf.peak SIDE METHOD MODEL DATA BATCH COUNT`."""
 
-import re
 import sys
 from pathlib import Path
 
 import torch
 
 from tests.perf.kit import THREADS, engine_of
+from tests.perf.memory import status
 
 
 def main() -> None:
@@ -27,9 +27,7 @@ def main() -> None:
         harness = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=int(batch))
         harness_scores(harness, first_items(config, AutoTokenizer.from_pretrained(model), int(count)))
     # Not of getrusage: that also counts what the process was before it became this program.
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"), re.MULTILINE)
-    assert found
-    print(1024 * int(found[1]))
+    print(status("VmHWM"))
 
 
 if __name__ == "__main__":

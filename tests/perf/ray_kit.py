@@ -28,7 +28,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     os.environ["RAY_AUTH_MODE"] = "disabled"
     folder = tempfile.mkdtemp(prefix="jmed-ray-")
     ray.init(
-        num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+        address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
         object_store_memory=256 * 1024**2, _temp_dir=folder,
     )  # fmt: skip
     try:

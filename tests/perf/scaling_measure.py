@@ -12,7 +12,6 @@ Each part takes less than a minute on two cores (`many`: some minutes) and repla
 import json
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -159,16 +158,10 @@ def measure_ray() -> dict[str, Any]:
     """What actors cost the head, and how many batches a second Ray Data hands out."""
     import ray
 
-    folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # short: Ray's sockets lie in it
-    ray.init(
-        address="local", num_cpus=10, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        object_store_memory=256 * 1024**2, _temp_dir=folder,
-    )  # fmt: skip
-    try:
+    from tests.perf.ray_kit import local_ray
+
+    with local_ray(cpus=10):
         return {"version": ray.__version__, "actors": _actor_costs(), "pools": [_stream(size) for size in POOLS]}
-    finally:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _actor_costs() -> list[dict[str, float]]:

@@ -3,8 +3,6 @@
 The answers are compared before anything is timed.
 """
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,9 +12,9 @@ import torch
 from jmed.configuration.schema import EvaluateConfig
 from jmed.evaluation.batches import Item
 from jmed.inference.engine import Engine
-from tests.conftest import ROOT
 from tests.perf.conftest import Row
 from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, matrix_rate, needed, seconds, time_pairs
+from tests.perf.process import printed
 from tests.perf.questions import first_items, jmed_runs, make_config
 from tests.unit.test_lm_eval import Pair, assert_equal_scores, harness_scores, load_pair
 
@@ -93,11 +91,7 @@ def test_log_probabilities(data_root: Path, pair: Pair, folder: Path, method: st
 
 def peak(side: str, method: str, folder: Path, data_root: Path, batch: int) -> int:
     """Bytes."""
-    arguments = [side, method, str(folder), str(data_root), str(batch), "16"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.perf.peak", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    return int(done.stdout.split()[-1])
+    return int(printed("tests.perf.peak", side, method, folder, data_root, batch, 16))
 
 
 def test_letters_behind_shared_shots(data_root: Path, pair: Pair, table: list[Row]) -> None:

@@ -1,7 +1,6 @@
 """From the command to the first answer on disk, for the tiny model; and one copy of a model in memory."""
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from tests.jobs.conftest import job_command
 from tests.jobs.models import build_tiny
 from tests.perf.conftest import Row
 from tests.perf.kit import PAIRS, build_model
+from tests.perf.process import printed
 
 DEADLINE = 120.0
 
@@ -45,13 +45,6 @@ def test_one_copy_of_the_weights(tmp_path: Path, qwen2_tokenizer: Path, table: l
     assert len(list(model.glob("*.safetensors"))) > 1
     ratios = []
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.perf.loading", str(model)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        ratios.append(int(done.stdout.split()[-1]) / weights)
+        ratios.append(int(printed("tests.perf.loading", model)) / weights)
     note = f"{weights / 2**30:.2f} GiB in shards; growth of the process's own memory while it loads"
     table.append(Row("memory of loading a model", "its weights", tuple(ratios), 1.2, below=True, note=note))

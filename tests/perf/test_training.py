@@ -1,15 +1,13 @@
 """A QLoRA step beside TRL's SFTTrainer: the same losses, then tokens a second and memory."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
 from tests.perf.conftest import Row
 from tests.perf.kit import THREADS, build_model, time_pairs
+from tests.perf.process import printed
 from tests.perf.training import ROWS, WIDTH, Ours, Peer, make_batch, same_adapter
 
 pytest.importorskip("trl", reason="needs TRL, which the dev extra installs")
@@ -45,8 +43,4 @@ def test_a_step(sides: tuple[Ours, Peer], folder: Path, work: str, share: float,
 
 def peak(side: str, folder: Path, share: float) -> int:
     """Bytes."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.perf.training", side, str(folder), str(share)],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return int(done.stdout.split()[-1])
+    return int(printed("tests.perf.training", side, folder, share))
