@@ -43,7 +43,11 @@ def local_ray() -> Iterator[LocalRay]:
         object_store_memory=256 * 1024**2,
         _temp_dir=folder,
     )
-    yield LocalRay(context.address_info["address"], f"http://{context.dashboard_url}")
+    address = context.address_info["address"]
+    # `ray start` writes this file, `ray.init` does not. Without it, a submitted job on a machine with another Ray joins
+    # either of them (Ray 2.60, `get_ray_address_from_environment`).
+    Path(folder, "ray_current_cluster").write_text(address)
+    yield LocalRay(address, f"http://{context.dashboard_url}")
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 

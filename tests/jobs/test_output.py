@@ -35,6 +35,7 @@ TRAINING = [
     r"contamination: not checked, .*",
     r"40 steps of 8 sequences",
     r"memory of a worker in GiB, .*",
+    r"step 0/40",
     r"step \d+/40, loss [\d.]+, [\d,]+ tokens/s, [\d:]+ left",
     r"\d+/40 steps, nothing new for [\d:]+: .*",
     r"loss [\d.]+ → [\d.]+ \(means .*\), [\d,]+ tokens in \d+ s",
