@@ -63,8 +63,8 @@ def unsuitable(loaded: LoadedModel) -> str | None:
         return f"it has layers of another kind than full attention ({', '.join(sorted(kinds))})"
     if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
         return "its attention has a sliding window"
-    if config._attn_implementation not in ("sdpa", "eager"):
-        return f"its attention ({config._attn_implementation}) takes no mask of ours"
+    if config._attn_implementation != "sdpa" or not whole._supports_attention_backend:
+        return f"its attention ({config._attn_implementation}) cannot be replaced by ours"
     if changed := [name for name in BEHIND_THE_HEAD if getattr(config, name, None) not in (None, 1, 1.0)]:
         return f"it changes its logits behind the vocabulary head ({changed[0]})"
     if not isinstance(whole.get_output_embeddings(), torch.nn.Module):

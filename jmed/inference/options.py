@@ -1,18 +1,16 @@
 """Log-probability of each option's text after the prompt: a tree a question, the vocabulary head where it is read."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from jmed.inference.cache import shared_length
 from jmed.inference.encoding import encode_options
 from jmed.inference.fast import Fast
+from jmed.inference.packing import Packed, Span, packed_attention
 from jmed.inference.request import Answer, Request
 from jmed.inference.stopping import check_numbers
 from jmed.inference.tree import Tree, plant
-
-Places = tuple[torch.Tensor, torch.Tensor]  # rows and columns of the model's input
 
 
 @torch.inference_mode()
@@ -33,52 +31,50 @@ def score_trees(fast: Fast, requests: Sequence[Request]) -> list[Answer]:
     ]
 
 
-def _hidden(fast: Fast, trees: Sequence[Tree], shared: int, places: Places) -> torch.Tensor:
-    """[places, width] last hidden states, once all tokens behind the shared ones are read; padded on the right."""
-    longest = max(len(tree) for tree in trees) - shared
-    ids = torch.full((len(trees), longest), fast.loaded.pad_id)
-    positions = torch.arange(shared, shared + longest).repeat(len(trees), 1)
-    for row, tree in enumerate(trees):
-        end = len(tree.prompt) - shared
-        ids[row, : len(tree) - shared] = torch.tensor([*tree.prompt[shared:], *tree.tokens])
-        positions[row, end : end + len(tree.tokens)] = len(tree.prompt) - 1 + torch.tensor(tree.depths(), dtype=int)
+def _hidden(fast: Fast, trees: Sequence[Tree], shared: int, places: torch.Tensor) -> torch.Tensor:
+    """[places, width] last hidden states, once all tokens behind the shared ones are read, tree behind tree."""
+    ids = [token for tree in trees for token in (*tree.prompt[shared:], *tree.tokens)]
+    positions = [place for tree in trees for place in tree.positions()[shared:]]
     device = fast.loaded.device
-    return fast.read_at(
-        *places,
-        input_ids=ids.to(device),
-        position_ids=positions.to(device),
-        attention_mask=_mask(trees, shared, longest, fast.dtype, device),
-        past_key_values=fast.beginning.cache(trees[0].prompt[:shared], len(trees)) if shared else None,
-        use_cache=bool(shared),
-    )
+    begun = fast.beginning.cache(trees[0].prompt[:shared], 1) if shared else None
+    with packed_attention(fast.backbone):
+        return fast.read_at(
+            torch.zeros_like(places),
+            places,
+            input_ids=torch.tensor([ids], device=device),
+            position_ids=torch.tensor([positions], device=device),
+            packed=Packed(tuple(_spans(trees, shared, device)), shared),
+            past_key_values=begun,
+            use_cache=bool(shared),
+        )
 
 
-def _mask(trees: Sequence[Tree], shared: int, longest: int, dtype: torch.dtype, device: Any) -> torch.Tensor | None:
-    """[trees, 1, longest, shared + longest], added to the scores of attention; None: every token sees all before it.
+def _spans(trees: Sequence[Tree], shared: int, device: torch.device) -> Iterator[Span]:
+    """Of each tree its prompt, and the tokens of its options, which see the prompt and their ancestors."""
+    start = 0
+    for tree in trees:
+        length, count = len(tree.prompt), len(tree.tokens)
+        middle, end = start + length - shared, start + length + count - shared
+        before = torch.ones(length - shared, length, dtype=torch.bool).tril(shared).to(device) if shared else None
+        yield Span(start, start, middle, before)
+        if count:
+            ancestors = torch.from_numpy(tree.ancestors())
+            seen = torch.cat([ancestors.new_ones(count, length), ancestors], dim=1)
+            yield Span(start, middle, end, seen.to(device))
+        start = end
 
-    What is padded stands behind everything that is read, and sees all before it.
-    """
-    if not any(tree.tokens for tree in trees):
-        return None
-    seen = torch.ones(longest, shared + longest, dtype=torch.bool).tril(shared).repeat(len(trees), 1, 1)
-    for row, tree in enumerate(trees):
-        first, count = len(tree.prompt), len(tree.tokens)
-        own = slice(first - shared, first - shared + count)
-        seen[row, own, first : first + count] = torch.from_numpy(tree.ancestors())
-    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-    return mask[:, None].to(device)
 
-
-def _wanted(trees: Sequence[Tree], shared: int, device: torch.device) -> tuple[Places, torch.Tensor]:
-    """Where something is predicted, and what: [tokens, 2] of one of these places and the token.
+def _wanted(trees: Sequence[Tree], shared: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places where something is predicted, and what: [tokens, 2] of the number of a place and the token.
 
     Of each option of each tree in turn.
     """
-    places: dict[tuple[int, int], int] = {}
+    places: dict[int, int] = {}
     wanted: list[tuple[int, int]] = []
-    for row, tree in enumerate(trees):
+    start = 0
+    for tree in trees:
+        first = start + len(tree.prompt) - shared
         for place, token in (pair for option in tree.scored for pair in option):
-            column = len(tree.prompt) - shared + place
-            wanted.append((places.setdefault((row, column), len(places)), token))
-    rows, columns = torch.tensor(list(places), device=device).T.contiguous()
-    return (rows, columns), torch.tensor(wanted, device=device)
+            wanted.append((places.setdefault(first + place, len(places)), token))
+        start += len(tree) - shared
+    return torch.tensor(list(places), device=device), torch.tensor(wanted, device=device)

@@ -31,12 +31,13 @@ class Tree:
     def __len__(self) -> int:
         return len(self.prompt) + len(self.tokens)
 
-    def depths(self) -> list[int]:
-        """How far each token stands behind the prompt's last one."""
-        depths: list[int] = []
+    def positions(self) -> list[int]:
+        """Where each token stands: the prompt's from 0, the others in their own option."""
+        last = len(self.prompt) - 1
+        behind: list[int] = []
         for parent in self.parents:
-            depths.append(1 if parent == ROOT else depths[parent] + 1)
-        return depths
+            behind.append((last if parent == ROOT else behind[parent]) + 1)
+        return [*range(len(self.prompt)), *behind]
 
     def ancestors(self) -> np.ndarray:
         """[tokens, tokens], true where the second is the first or one of its ancestors."""

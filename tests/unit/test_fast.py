@@ -9,7 +9,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoTokenizer,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from jmed.configuration.schema import ModelConfig
 from jmed.data import catalogue
@@ -20,7 +36,7 @@ from jmed.inference.fast import unsuitable
 from jmed.inference.plain import generate_rows, score_rows
 from jmed.inference.request import Answer, Request
 from jmed.inference.tree import ROOT, plant
-from jmed.models.loading import load_model
+from jmed.models.loading import LoadedModel, load_model
 from jmed.models.source import find_model
 from jmed.models.tiny import build_tiny_model, train_tokenizer
 from jmed.prompts.render import render
@@ -99,7 +115,9 @@ def test_a_tree_holds_every_option_and_each_beginning_once(options: list[list[in
     prompt = (7, 8)
     tree = plant(EncodedOptions(tuple((*prompt, *option) for option in options), len(prompt)))
     assert tree.prompt == prompt
-    ancestors, depths = tree.ancestors(), tree.depths()
+    ancestors, positions = tree.ancestors(), tree.positions()
+    assert positions[: len(prompt)] == [0, 1]
+    depths = [position - 1 for position in positions[len(prompt) :]]
     for option, scored in zip(options, tree.scored, strict=True):
         assert [token for _, token in scored] == option
         places = [place for place, _ in scored]
@@ -121,25 +139,53 @@ def test_what_rows_share(begin: list[int], cut: int) -> None:
     assert shared_length([begin]) == 0
 
 
-WINDOW = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-          "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 1024}  # fmt: skip
+SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "max_position_embeddings": 2048}  # fmt: skip
+GROUPED = {**SMALL, "num_key_value_heads": 2, "head_dim": 16}
+EXPERTS = {**SMALL, "num_key_value_heads": 4, "n_routed_experts": 4, "n_group": 1, "topk_group": 1,
+           "num_experts_per_tok": 2, "moe_intermediate_size": 32, "q_lora_rank": 16, "kv_lora_rank": 16,
+           "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12}  # fmt: skip
+
+
+def saved(kind: Any, config: Any, tokenizer_folder: Path, folder: Path) -> LoadedModel:
+    """A random model of the kind."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    config.vocab_size = len(tokenizer)
+    torch.manual_seed(0)
+    kind(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load_model(find_model(ModelConfig(path=str(folder)), offline=True))
+
+
+@pytest.mark.parametrize("shots", [0, 3])
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (LlamaForCausalLM, LlamaConfig(**GROUPED)),
+        (Qwen3ForCausalLM, Qwen3Config(**GROUPED)),
+        (GPTNeoXForCausalLM, GPTNeoXConfig(**SMALL)),  # a block of another layout
+        (DeepseekV3ForCausalLM, DeepseekV3Config(**EXPERTS)),  # keys and values of different widths
+    ],
+)
+def test_trees_suit_models_of_many_kinds(tmp_path: Path, folder: Path, kind: Any, config: Any, shots: int) -> None:
+    loaded = saved(kind, config, folder, tmp_path)
+    assert unsuitable(loaded) is None
+    engine, asked = Engine(loaded), requests("options", shots, count=4)
+    same_scores(engine.answer(asked), one_by_one(score_rows, engine, asked))
 
 
 @pytest.mark.parametrize(
     ("kind", "config", "why"),
     [
-        (MistralForCausalLM, MistralConfig(**WINDOW, sliding_window=16), "sliding"),
-        (Gemma2ForCausalLM, Gemma2Config(**WINDOW, sliding_window=1024), "full attention"),
+        (MistralForCausalLM, MistralConfig(**GROUPED, sliding_window=16), "sliding"),
+        (Gemma2ForCausalLM, Gemma2Config(**GROUPED, sliding_window=1024), "full attention"),
+        (FalconForCausalLM, FalconConfig(**SMALL), "cannot be replaced"),
     ],
 )
 def test_a_model_that_they_do_not_suit_is_answered_the_plain_way(
     tmp_path: Path, folder: Path, kind: Any, config: Any, why: str
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    config.vocab_size = len(tokenizer)
-    kind(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    loaded = load_model(find_model(ModelConfig(path=str(tmp_path)), offline=True))
+    loaded = saved(kind, config, folder, tmp_path)
     reason = unsuitable(loaded)
     assert reason
     assert why in reason
