@@ -9,6 +9,7 @@ import torch
 from jmed.inference.allocator import keep_freed_memory
 from jmed.inference.fast import Fast, unsuitable
 from jmed.inference.generation import generate
+from jmed.inference.onednn import use_onednn
 from jmed.inference.options import score_trees
 from jmed.inference.plain import generate_rows, score_rows
 from jmed.inference.request import Answer, PromptTooLong, Request
@@ -22,11 +23,12 @@ class Engine:
     def __init__(self, loaded: LoadedModel, batch_tokens: int | None = None) -> None:
         """`batch_tokens`: most that this machine computes at once, padding included; None: whatever a batch holds."""
         self.loaded, self.batch_tokens = loaded, batch_tokens
+        if loaded.device.type == "cpu":
+            keep_freed_memory()
+            use_onednn(loaded.model)
         if why := unsuitable(loaded):
             warnings.warn(f"the plain, slow way is used for this model, because {why}", stacklevel=2)
         self.fast = None if why else Fast(loaded)
-        if loaded.device.type == "cpu":
-            keep_freed_memory()
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """One answer a request, in order. A request that fails is asked again on its own before it counts as failed."""

@@ -1,0 +1,41 @@
+"""Matrix products in float32 on a CPU by oneDNN.
+
+torch gives them to MKL, which leaves AVX-512 unused on processors that are not Intel's; oneDNN, which is part of torch
+too and computes bfloat16 already, does not.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+
+def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """[…, outputs] of inputs […, width] and weight [outputs, width]; without gradients."""
+    return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+
+
+class OneDnnLinear(nn.Linear):
+    """The same layer, computed by oneDNN."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def is_available() -> bool:
+    """Whether this build of torch has it (not on every processor)."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Let the model's linear layers be computed by oneDNN; no weight is copied, and the model gives no gradients."""
+    if is_available():
+        for layer in _suited(model):
+            layer.__class__ = OneDnnLinear
+
+
+def _suited(model: nn.Module) -> Iterator[nn.Module]:
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if type(module) is nn.Linear and weight.dtype == torch.float32 and weight.device.type == "cpu":
+            yield module

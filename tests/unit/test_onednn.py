@@ -1,0 +1,42 @@
+"""Linear layers that oneDNN computes give what torch's own give."""
+
+import platform
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from jmed.inference.onednn import OneDnnLinear, is_available, use_onednn
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="this build of torch has no oneDNN")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only there it is promised")
+def test_it_is_there() -> None:
+    assert is_available()
+
+
+@given(
+    rows=st.lists(st.integers(0, 5), min_size=1, max_size=3), width=st.integers(1, 70), outputs=st.integers(1, 70),
+    bias=st.booleans(), turned=st.booleans(),
+)  # fmt: skip
+def test_products_are_torch_own(rows: list[int], width: int, outputs: int, bias: bool, turned: bool) -> None:
+    layer = nn.Linear(width, outputs, bias=bias).requires_grad_(False)
+    inputs = torch.randn(width, *rows).movedim(0, -1) if turned else torch.randn(*rows, width)
+    expected = layer(inputs)
+    use_onednn(layer)
+    assert type(layer) is OneDnnLinear
+    torch.testing.assert_close(layer(inputs), expected, rtol=1e-5, atol=1e-5)
+
+
+class Adapted(nn.Linear):
+    """A layer that computes something else."""
+
+
+def test_only_plain_layers_in_float32_change() -> None:
+    model = nn.ModuleDict({"plain": nn.Linear(2, 2), "narrow": nn.Linear(2, 2).bfloat16(), "adapted": Adapted(2, 2)})
+    use_onednn(model)
+    kinds = {name: type(layer) for name, layer in model.items()}
+    assert kinds == {"plain": OneDnnLinear, "narrow": nn.Linear, "adapted": Adapted}
