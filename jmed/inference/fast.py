@@ -1,5 +1,6 @@
 """The fast ways ask more of a model than the plain ones; here is which models they suit."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -21,37 +22,55 @@ class Fast:
         self.vocabulary = Vocabulary(whole.get_output_embeddings())
         self.layers: int = whole.config.get_text_config().num_hidden_layers
         self.beginning = Beginning(self.backbone, self.layers, loaded.device)
-        layers = getattr(self.backbone, "layers", None)
-        last = getattr(layers[-1], "mlp", None) if layers else None  # as most models call it
-        self.last = last if hasattr(last, "down_proj") else None  # experts give more than one tensor
+        self.last = _by_token(self.backbone)
 
     def read_at(self, rows: torch.Tensor, columns: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """[places, width] last hidden states at these places, of the backbone with these inputs.
 
-        The last layer's feed-forward part runs only there: it looks at each token alone, and nothing behind it looks
-        at others.
+        What the last layer does with each token alone, it does only there: nothing behind it looks at others.
         """
-        if self.last is None:
-            return self.backbone(**inputs).last_hidden_state[rows, columns]
-        shape = torch.Size()
-
-        def gather(module: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-            nonlocal shape
-            shape = given[0].shape
-            return (given[0][rows, columns][None],)
-
-        def scatter(module: Any, given: Any, output: torch.Tensor) -> torch.Tensor:
-            whole = output.new_zeros(shape)
-            whole[rows, columns] = output[0]
-            return whole
-
-        with self.last.register_forward_pre_hook(gather), self.last.register_forward_hook(scatter):
+        with ExitStack() as hooks:
+            for module in self.last:
+                _run_at(module, rows, columns, hooks)
             return self.backbone(**inputs).last_hidden_state[rows, columns]
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the activations."""
         return self.backbone.get_input_embeddings().weight.dtype
+
+
+def _by_token(backbone: Any) -> list[Any]:
+    """Parts of the last layer that look at each token alone, and give one tensor; as most models call them.
+
+    Keys and values are needed of all tokens.
+    """
+    layers = getattr(backbone, "layers", None)
+    if not layers:
+        return []
+    attention, feed_forward = (getattr(layers[-1], name, None) for name in ("self_attn", "mlp"))
+    parts = [getattr(attention, name, None) for name in ("q_proj", "o_proj")]
+    if hasattr(feed_forward, "down_proj"):  # experts give more than one tensor
+        parts.append(feed_forward)
+    return [part for part in parts if part is not None]
+
+
+def _run_at(module: Any, rows: torch.Tensor, columns: torch.Tensor, hooks: ExitStack) -> None:
+    """Let a module compute only these places of its input, and give zeros elsewhere, as long as the hooks are there."""
+    shape = torch.Size()
+
+    def gather(module: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        nonlocal shape
+        shape = given[0].shape[:-1]
+        return (given[0][rows, columns][None],)
+
+    def scatter(module: Any, given: Any, output: torch.Tensor) -> torch.Tensor:
+        whole = output.new_zeros(*shape, output.shape[-1])
+        whole[rows, columns] = output[0]
+        return whole
+
+    hooks.enter_context(module.register_forward_pre_hook(gather))
+    hooks.enter_context(module.register_forward_hook(scatter))
 
 
 def unsuitable(loaded: LoadedModel) -> str | None:

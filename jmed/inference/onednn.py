@@ -36,6 +36,5 @@ def use_onednn(model: nn.Module) -> None:
 
 def _suited(model: nn.Module) -> Iterator[nn.Module]:
     for module in model.modules():
-        weight = getattr(module, "weight", None)
-        if type(module) is nn.Linear and weight.dtype == torch.float32 and weight.device.type == "cpu":
+        if type(module) is nn.Linear and module.weight.dtype == torch.float32 and module.weight.device.type == "cpu":
             yield module

@@ -37,30 +37,36 @@ def _hidden(fast: Fast, trees: Sequence[Tree], shared: int, places: torch.Tensor
     positions = [place for tree in trees for place in tree.positions()[shared:]]
     device = fast.loaded.device
     begun = fast.beginning.cache(trees[0].prompt[:shared], 1) if shared else None
+    spans, read = zip(*_spans(trees, shared, device), strict=True)
+    packed = Packed(spans, shared, read, fast.layers - 1)
     with packed_attention(fast.backbone):
         return fast.read_at(
             torch.zeros_like(places),
             places,
             input_ids=torch.tensor([ids], device=device),
             position_ids=torch.tensor([positions], device=device),
-            packed=Packed(tuple(_spans(trees, shared, device)), shared),
+            packed=packed,
             past_key_values=begun,
             use_cache=bool(shared),
         )
 
 
-def _spans(trees: Sequence[Tree], shared: int, device: torch.device) -> Iterator[Span]:
-    """Of each tree its prompt, and the tokens of its options, which see the prompt and their ancestors."""
+def _spans(trees: Sequence[Tree], shared: int, device: torch.device) -> Iterator[tuple[Span, Span]]:
+    """Of each tree its prompt, and the tokens of its options, which see the prompt and their ancestors.
+
+    Beside each what is read of it: of a prompt the last token, which sees all before it, of options every token.
+    """
     start = 0
     for tree in trees:
         length, count = len(tree.prompt), len(tree.tokens)
         middle, end = start + length - shared, start + length + count - shared
         before = torch.ones(length - shared, length, dtype=torch.bool).tril(shared).to(device) if shared else None
-        yield Span(start, start, middle, before)
+        yield Span(start, start, middle, before), Span(start, middle - 1, middle, None)
         if count:
             ancestors = torch.from_numpy(tree.ancestors())
             seen = torch.cat([ancestors.new_ones(count, length), ancestors], dim=1)
-            yield Span(start, middle, end, seen.to(device))
+            options = Span(start, middle, end, seen.to(device))
+            yield options, options
         start = end
 
 

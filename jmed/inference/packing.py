@@ -28,6 +28,12 @@ class Packed:
 
     spans: tuple[Span, ...]
     shared: int
+    read: tuple[Span, ...]  # the spans that are read behind the last layer
+    last: int  # the number of that layer
+
+    def of_layer(self, number: int) -> tuple[Span, ...]:
+        """What attends in it."""
+        return self.read if number == self.last else self.spans
 
     def keys(self, states: torch.Tensor, span: Span) -> torch.Tensor:
         """What a span sees of keys or values [1, heads, shared + tokens, width]."""
@@ -45,13 +51,16 @@ def attend(
     **settings: Any,
 ) -> tuple[torch.Tensor, None]:
     """[1, tokens, heads, width]: attention of `query` [1, heads, tokens, width], each row to itself."""
-    parts = []
-    for span in packed.spans:
+    output: Any = None
+    for span in packed.of_layer(module.layer_idx):
         own = query[:, :, span.start : span.end]
         keys, values = packed.keys(key, span), packed.keys(value, span)
         seen = None if span.seen is None else span.seen[None, None]
-        parts.append(sdpa_attention_forward(module, own, keys, values, seen, **settings)[0])
-    return torch.cat(parts, dim=1), None
+        part = sdpa_attention_forward(module, own, keys, values, seen, **settings)[0]
+        if output is None:
+            output = part.new_zeros(1, query.shape[2], *part.shape[2:])
+        output[:, span.start : span.end] = part
+    return output, None
 
 
 AttentionInterface.register(NAME, attend)

@@ -11,9 +11,10 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 from jmed.configuration.schema import ModelConfig
 from jmed.inference.encoding import encode_options
 from jmed.inference.engine import Engine
+from jmed.inference.onednn import is_available, linear
 from jmed.inference.request import Request
 from jmed.inference.tree import plant
-from jmed.models.loading import load_model
+from jmed.models.loading import LoadedModel, load_model
 from jmed.models.source import find_model
 
 THREADS = 2
@@ -95,14 +96,22 @@ def time_pairs(peer: Callable[[], Any], ours: Callable[[], Any]) -> tuple[list[f
 
 
 def matrix_rate(dtype: torch.dtype = torch.float32, device: str = "cpu", size: int = 2048, tries: int = 12) -> float:
-    """Floating-point operations a second of a matrix product, the best of some."""
+    """Floating-point operations a second of a matrix product, the best of some; on a CPU of both its libraries."""
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / min(seconds(lambda: one @ other) for _ in range(tries))
+    ways: list[Callable[[], torch.Tensor]] = [lambda: one @ other]
+    if device == "cpu" and is_available():
+        ways.append(lambda: linear(one, other, None))
+    return 2 * size**3 / min(seconds(way) for way in ways for _ in range(tries))
+
+
+def loaded_of(folder: Path, **keys: Any) -> LoadedModel:
+    """The model of a folder, as transformers runs it; `keys` are of `model` in the configuration."""
+    return load_model(find_model(ModelConfig(path=str(folder), **keys), offline=True))
 
 
 def engine_of(folder: Path, **keys: Any) -> Engine:
-    """The engine of a model folder; `keys` are of `model` in the configuration."""
-    return Engine(load_model(find_model(ModelConfig(path=str(folder), **keys), offline=True)))
+    """The engine of a model folder."""
+    return Engine(loaded_of(folder, **keys))
 
 
 def needed(engine: Engine, requests: Iterable[Request]) -> float:

@@ -76,15 +76,18 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 def test_the_last_layer_runs_only_where_it_is_read(engine: Engine) -> None:
     assert engine.fast is not None
-    assert engine.fast.last is not None
     seen: dict[str, int] = {}
     layers = engine.fast.backbone.layers
+    parts = ("self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj")
     for name, layer in (("first", layers[0]), ("last", layers[-1])):
-        layer.mlp.down_proj.register_forward_hook(
-            lambda module, given, output, name=name: seen.__setitem__(name, output.shape[:-1].numel())
-        )
+        for part in parts:
+            layer.get_submodule(part).register_forward_hook(
+                lambda module, given, output, key=name + part: seen.__setitem__(key, output.shape[:-1].numel())
+            )
     (answer,) = engine.answer([Request("q", "Which drug treats fever and a sore throat?", (" aspirin", " insulin"))])
     assert not answer.error
-    assert seen["last"] < seen["first"]
-    assert seen["last"] <= answer.tokens_out  # each place once, and there is one a scored token at most
-    assert not engine.fast.last._forward_hooks  # none is left
+    for part in parts:
+        assert seen["last" + part] < seen["first" + part]
+        assert seen["last" + part] <= answer.tokens_out  # each place once, and there is one a scored token at most
+    assert len(engine.fast.last) == len(parts)
+    assert not engine.fast.last[-1]._forward_hooks  # none is left

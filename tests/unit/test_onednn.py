@@ -4,7 +4,7 @@ import platform
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -18,6 +18,7 @@ def test_it_is_there() -> None:
     assert is_available()
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.integers(0, 5), min_size=1, max_size=3), width=st.integers(1, 70), outputs=st.integers(1, 70),
     bias=st.booleans(), turned=st.booleans(),
