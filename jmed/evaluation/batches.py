@@ -16,7 +16,7 @@ from jmed.inference.request import Request
 from jmed.spool import Lazy, Spool, View
 
 COUNTED = 500  # items whose tokens are counted at once: an encoding takes ten times the memory of its text
-FILLED = 0.75  # of a batch's width is the least that each row fills
+FILLED = 0.6  # of a batch's width is the least that each row fills: more rows are worth some padding
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Planned:
 
 
 def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length: int) -> Batches:
-    """Group items of similar length under a token budget, longest first; no row is more than a quarter padding.
+    """Group items of similar length under a token budget, longest first; no row is more than two fifths padding.
 
-    The batches depend on the questions alone, never on workers: a batch's shape moves the last bits of a sum, and the
+    Only `generate` computes padding. The batches depend on the questions alone, never on workers: a batch's shape moves the last bits of a sum, and the
     answers must be the same for any number of workers. An item too long for the model stands alone, where it fails
     without disturbing others.
     """

@@ -39,7 +39,7 @@ def pair(folder: Path) -> Pair:
 
 
 def best_batch(pair: Pair, items: Sequence[Item]) -> int:
-    """The harness's fastest batch size, which it then has. (Few questions fill no large batch, and would hide its cost.)"""
+    """The harness's fastest batch size, which it then has."""
     times = {}
     for size in HARNESS_BATCHES:
         pair.harness.batch_size_per_gpu = size
