@@ -28,7 +28,7 @@ def _ray() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, qwen2_tokenizer: Path) -> Path:
-    return build_model(tmp_path_factory.mktemp("model"), qwen2_tokenizer, hidden=256, layers=2)
+    return build_model(tmp_path_factory.mktemp("model"), qwen2_tokenizer, hidden=256, layers=4)
 
 
 @pytest.fixture(scope="module")
