@@ -1,6 +1,7 @@
 """A list of which memory holds only the beginning: benchmarks of a million questions fit beside a model."""
 
 import errno
+import mmap
 import os
 import pickle
 import tempfile
@@ -50,6 +51,7 @@ class Spool(Lazy[T]):
         self._starts = array("q")  # of the items on disk: where they begin
         self._end = 0
         self._unwritten = False
+        self._pages: Any = b""  # the file as memory that the system reads in and drops by itself
         for item in items:
             self.append(item)
 
@@ -62,7 +64,7 @@ class Spool(Lazy[T]):
             self._file = tempfile.TemporaryFile(buffering=BUFFER)  # noqa: SIM115 (gone with its last reference)
         packed = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
         with _told():
-            self._file.write(packed)  # at the end: `pread` does not move it
+            self._file.write(packed)
         self._starts.append(self._end)
         self._end += len(packed)
         self._unwritten = True
@@ -76,15 +78,16 @@ class Spool(Lazy[T]):
         number = place - len(self._held)
         start = self._starts[number]
         end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
-        self._write()
-        return pickle.loads(os.pread(self._file.fileno(), end - start, start))
+        if self._unwritten:
+            self._write()
+        return pickle.loads(self._pages[start:end])
 
     def _write(self) -> None:
-        """What is still in the buffer."""
-        if self._unwritten:
-            with _told():
-                self._file.flush()
-            self._unwritten = False
+        """What is still in the buffer; then all can be read."""
+        with _told():
+            self._file.flush()
+            self._pages = memoryview(mmap.mmap(self._file.fileno(), self._end, access=mmap.ACCESS_READ))
+        self._unwritten = False
 
 
 class View(Lazy[T]):

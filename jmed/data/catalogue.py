@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from jmed.data.question import Question
@@ -156,9 +156,11 @@ def files_of(name: str, data_root: Path | None) -> list[Path]:
 def load(name: str, language: str, data_root: Path | None) -> Sequence[Question]:
     """All questions of a benchmark in one language: parts in sorted order, each as published."""
     family, folder, parts = _resolve(name, data_root)
-    _check_language(name, language)
+    if family.reader is not jsonl:  # whose languages are known only when the file has been read
+        _check_language(name, language)
     questions = _named(name, lambda: (pair for part in parts for pair in family.reader.read(folder, part, language)))
     if not questions:
+        _check_language(name, language)
         where = ", ".join(str(path) for part in parts for path in family.reader.files(folder, part))
         raise UserError(f"benchmark {name!r} holds no questions in {language}: {where}")
     return questions
@@ -167,9 +169,9 @@ def load(name: str, language: str, data_root: Path | None) -> Sequence[Question]
 def shots(name: str, language: str, data_root: Path | None) -> Sequence[Question]:
     """The publisher's own few-shot examples: MMLU's dev split of the same subjects; none for any other benchmark."""
     family, folder, parts = _resolve(name, data_root)
-    _check_language(name, language)
     if not isinstance(family.reader, mmlu.Subjects):
         return []
+    _check_language(name, language)
     reader = family.reader
     _check_files(name, family, folder, [path for part in parts for path in reader.shot_files(folder, part)])
     return _named(name, lambda: (pair for part in parts for pair in reader.shots(folder, part, language)))
@@ -181,7 +183,7 @@ def _named(name: str, read: Callable[[], Iterable[Placed]]) -> Sequence[Question
     hashes = array("q")
     for _, question in read():
         hashes.append(hash(question.question_id))
-        questions.append(replace(question, benchmark=name))
+        questions.append(question.of_benchmark(name))
     if repeated := _repeated(hashes):
         _refuse_repeats(read(), repeated)
     return questions

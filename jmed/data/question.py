@@ -1,6 +1,9 @@
 """The question: what every reader yields and everything after it reads."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LANGUAGES = ("ja", "en")
@@ -34,6 +37,14 @@ class Question:
     withdrawn: bool = False  # taken out of the marking by the examiner
     every_answer_counts: bool = False  # marked right for everybody (116A71)
 
+    def __reduce__(self) -> tuple[type["Question"], tuple[Any, ...]]:
+        """For pickle: as its values. The way of a dataclass looks for its fields again with every question."""
+        return Question, values_of(self)
+
+    def of_benchmark(self, name: str) -> "Question":
+        """The same question under this benchmark's name."""
+        return Question(name, *values_of(self)[1:])
+
     @property
     def has_answer(self) -> bool:
         """Whether any answer can be right."""
@@ -45,6 +56,9 @@ class Question:
         if self.every_answer_counts:
             return "any"
         return " or ".join(",".join(answer) for answer in self.accepted)
+
+
+values_of: Callable[[Question], tuple[Any, ...]] = attrgetter(*(field.name for field in fields(Question)))  # in order
 
 
 def family_of(benchmark: str) -> str:

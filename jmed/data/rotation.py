@@ -7,6 +7,8 @@ from jmed.data.question import LETTERS, Question
 
 def rotate(question: Question, by: int) -> Question:
     """The same question with choice number `by` (from 0) shown first, then the next ones, then those before it."""
+    if not by:
+        return question
     count = len(question.choices)
 
     def moved(letter: str) -> str:

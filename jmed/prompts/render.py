@@ -42,10 +42,9 @@ def render(
         text = header + "".join(examples) + template.fill(question)
     if method == "generate":
         return Prompt(text, ())
-    options = (
-        question.choices if _by_text(template, method) else [template.label(i) for i in range(len(question.choices))]
-    )
-    return Prompt(text, tuple(_joined(text, option)[len(text) :] for option in options))
+    options = question.choices if _by_text(template, method) else template.labels[: len(question.choices)]
+    gap = _gap(text)
+    return Prompt(text, tuple(gap + option for option in options))
 
 
 def render_answered(question: Question, template: Template) -> tuple[str, str]:
@@ -118,7 +117,12 @@ def _answer(shot: Question, template: Template) -> str:
 
 
 def _joined(prompt: str, answer: str) -> str:
-    return f"{prompt}{answer}" if prompt[-1:].isspace() else f"{prompt} {answer}"
+    return f"{prompt}{_gap(prompt)}{answer}"
+
+
+def _gap(prompt: str) -> str:
+    """What stands between a prompt and its answer."""
+    return "" if prompt[-1:].isspace() else " "
 
 
 def _message(role: str, content: str) -> Message:

@@ -44,9 +44,14 @@ class Template:
     def lettered(self) -> bool:
         return self.choices in ("letters", "small_letters", "parentheses")
 
+    @property
+    def labels(self) -> str:
+        """The letters of the choices as this template writes them."""
+        return LETTERS if self.choices == "small_letters" else LETTERS.upper()
+
     def label(self, index: int) -> str:
-        """The letter of a choice as this template writes it."""
-        return LETTERS[index] if self.choices == "small_letters" else LETTERS[index].upper()
+        """The letter of a choice."""
+        return self.labels[index]
 
     def fill(self, question: Question) -> str:
         """The template with the question in it; one pass, so braces inside a question stay what they are."""
@@ -63,7 +68,7 @@ class Template:
         if self.choices == "lines":
             return "\n".join(choices)
         mark = "({}){}" if self.choices == "parentheses" else "{}. {}"
-        return "\n".join(mark.format(self.label(index), choice) for index, choice in enumerate(choices))
+        return "\n".join(map(mark.format, self.labels, choices))
 
 
 def find_template(name: str, language: str, family: str, prompt_file: str | None) -> Template:
