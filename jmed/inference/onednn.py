@@ -16,10 +16,10 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 
 
 class OneDnnLinear(nn.Linear):
-    """The same layer, computed by oneDNN."""
+    """The same layer, computed by oneDNN where nobody asks for gradients: a model in training sits exams too."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return linear(input, self.weight, self.bias)
+        return super().forward(input) if torch.is_grad_enabled() else linear(input, self.weight, self.bias)
 
 
 def is_available() -> bool:
@@ -28,7 +28,7 @@ def is_available() -> bool:
 
 
 def use_onednn(model: nn.Module) -> None:
-    """Let the model's linear layers be computed by oneDNN; no weight is copied, and the model gives no gradients."""
+    """Let the model's linear layers be computed by oneDNN; no weight is copied."""
     if is_available():
         for layer in _suited(model):
             layer.__class__ = OneDnnLinear

@@ -86,6 +86,7 @@ def test_nothing_is_wider_than_a_sheet(opened: Browser) -> None:
         assert opened.run(f"return {wide}.map(one => one.className)") == []
         assert opened.run("return document.querySelector('.plot svg').clientWidth") == 680
     finally:
+        opened.run("dispatchEvent(new Event('afterprint'))")
         opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 

@@ -138,12 +138,16 @@ const start_charts = () => {
     draw_figure(figure);
   }
   const redraw = () => figures.forEach(figure => draw_figure(figure));
-  window.addEventListener("beforeprint", () => figures.forEach(figure => draw_figure(figure, PAPER_WIDTH)));
-  window.addEventListener("afterprint", redraw);
+  let width = document.body.clientWidth, waiting, printing = false;  // on paper the window's width means nothing
+  window.addEventListener("beforeprint", () => {
+    printing = true;
+    clearTimeout(waiting);
+    figures.forEach(figure => draw_figure(figure, PAPER_WIDTH));
+  });
+  window.addEventListener("afterprint", () => { printing = false; redraw(); });
   on_language.push(redraw);
-  let width = document.body.clientWidth, waiting;
   new ResizeObserver(() => {
-    if (document.body.clientWidth === width) return;
+    if (printing || document.body.clientWidth === width) return;
     width = document.body.clientWidth;
     clearTimeout(waiting);
     waiting = setTimeout(redraw, 100);
