@@ -34,11 +34,6 @@ class Fast:
                 _run_at(module, rows, columns, hooks)
             return self.backbone(**inputs).last_hidden_state[rows, columns]
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the activations."""
-        return self.backbone.get_input_embeddings().weight.dtype
-
 
 def _by_token(backbone: Any) -> list[Any]:
     """Parts of the last layer that look at each token alone, and give one tensor; as most models call them.
