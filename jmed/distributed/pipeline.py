@@ -8,10 +8,21 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data._internal.execution import streaming_executor_state
 
 from jmed.distributed.capacity import Workers
 from jmed.distributed.stop import Stop
 from jmed.distributed.worker import EvaluationWorker, Task
+
+# Ray Data calls a worker in a thread, and glibc gives each thread memory of its own, which goes back to the system and
+# is cleared anew at every layer (seen: a third of a batch's time on a CPU). One memory for all threads keeps it.
+SURROUNDINGS = {"env_vars": {"MALLOC_ARENA_MAX": "1"}}
+# Seconds. Ray waits for all running batches together, 0.1 s at most, before it looks which have ended: with two
+# workers or more, each stood still for 0.1 s or more behind every batch.
+LOOK = 0.02
+# Batches that a worker is given at once, so that Ray's part (milliseconds each time) stays small in very long runs:
+# as many as leave each worker so many turns that the last one, also of a slow worker, is little beside the whole.
+TURNS, MOST = 100, 8
 
 
 def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dict[str, Any]]:
@@ -23,25 +34,26 @@ def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dic
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.op_resource_reservation_enabled = False  # shares memory out among operators; there is one
+    streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = LOOK  # no setting for it in Ray 2.60
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Ray 2.60 has no named parameter for the two limits yet, and warns of that.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     stop = Stop(task.work)
     stop.prepare()
-    # Ray hands out numbers, a block each; the workers read the requests. (read_parquet makes one block of a small file,
-    # and starts a dozen processes for it.)
-    blocks = [pa.table({"batch": [number], "row": [row]}) for row, number in enumerate(numbers)]
-    answered = ray.data.from_arrow(blocks).map_batches(
+    turns = _turns(numbers, workers.count)
+    answered = ray.data.from_arrow(turns).map_batches(
         EvaluationWorker,
         fn_constructor_args=(task,),
-        batch_size=1,  # one of ours a call; with GPUs Ray insists on a number
+        batch_size=len(turns[0]),  # a block a call; with GPUs Ray insists on a number
         batch_format="pyarrow",
         # One in hand: a second would wait behind it also when another worker is idle, and a slow worker would keep two
-        # at the end. What it would hide, some milliseconds between two batches, is little beside a batch.
+        # at the end. What it would hide, some milliseconds between two turns, is little beside a turn.
         compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=1),
         num_cpus=workers.reserved_cpus,
         num_gpus=workers.gpus,
         label_selector=workers.labels or None,
+        runtime_env=SURROUNDINGS,
         max_restarts=-1,
         max_task_retries=-1,
     )
@@ -50,3 +62,17 @@ def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dic
     except Exception:
         stop.raise_said()
         raise
+
+
+def _turns(numbers: Sequence[int], workers: int) -> list[pa.Table]:
+    """Blocks of what a worker is given at once: numbers of batches, and the rows of their requests, which it reads.
+
+    (read_parquet makes one block of a small file, and starts a dozen processes for it.) A worker that dies in a turn
+    leaves the batches that it has committed; whoever is given the turn again asks only the others.
+    """
+    size = min(MOST, max(1, len(numbers) // (workers * TURNS)))
+    rows = range(len(numbers))
+    return [
+        pa.table({"batch": numbers[start : start + size], "row": rows[start : start + size]})
+        for start in range(0, len(numbers), size)
+    ]

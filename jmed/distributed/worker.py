@@ -91,7 +91,6 @@ class EvaluationWorker:
         return Engine(loaded, int(budget) if budget else None)
 
     def __call__(self, batches: pa.Table) -> dict[str, list[int]]:
-        self.note.say(ANSWERING)
         try:
             done = [self._answer(row["batch"], self._read(row["row"])) for row in batches.to_pylist()]
             return {"questions": [questions for questions, _ in done], "errors": [errors for _, errors in done]}
@@ -109,6 +108,7 @@ class EvaluationWorker:
 
     def _answer(self, number: int, asked: list[Request]) -> tuple[int, int]:
         """Answer one batch and commit it; returns its number of questions, and how many failed now."""
+        self.note.say(ANSWERING)
         file = answer_file(self.task.answers, number)
         if is_answered(file, [request.item_id for request in asked]):
             return len(asked), 0

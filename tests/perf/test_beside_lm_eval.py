@@ -24,6 +24,7 @@ HARNESS_BATCHES = (1, 2, 8)  # its best is looked for on some questions, from sh
 FEW = 6
 LARGE = 16  # a batch of the harness whose memory is shown beside that of its fastest
 GOALS = {"letters": 10, "options": 18}
+PARTS = {"letters": 1, "options": PAIRS}  # with `options` the harness takes a minute and a half for all questions
 Scores = dict[str, tuple[float, ...]]
 
 
@@ -48,14 +49,14 @@ def best_batch(pair: Pair, items: Sequence[Item]) -> int:
     return pair.harness.batch_size_per_gpu
 
 
-def time_parts(pair: Pair, items: Sequence[Item], config: EvaluateConfig) -> list[float]:
-    """The harness's time over jmed's for each part of the questions; each score is compared.
+def time_parts(pair: Pair, items: Sequence[Item], config: EvaluateConfig, parts: int) -> list[float]:
+    """The harness's time over jmed's, once a pair; each score is compared.
 
-    The harness is slow: it sees every question once, in as many parts as there are pairs.
+    `parts`: 1, both answer all questions in each pair; more, one of so many parts, each in turn.
     """
     ratios = []
     for number in range(PAIRS):
-        part, scores = items[number::PAIRS], dict[str, Scores]()
+        part, scores = items[number % parts :: parts], dict[str, Scores]()
 
         def ours() -> None:
             scores["ours"] = jmed_scores(pair.engine, part, config)  # noqa: B023 (called at once)
@@ -79,7 +80,7 @@ def test_log_probabilities(data_root: Path, pair: Pair, folder: Path, method: st
     items = first_items(config, engine.loaded.tokenizer, COUNT)
     batch = best_batch(pair, items[:: COUNT // FEW])
     jmed_scores(engine, items, config)
-    ratios = time_parts(pair, items, config)
+    ratios = time_parts(pair, items, config, PARTS[method])
     rate = matrix_rate()
     own = min(seconds(lambda: jmed_scores(engine, items, config)) for _ in range(PAIRS))
     share = needed(engine, [item.request for item in items]) / own / rate

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import AutoTokenizer
 
 from jmed.evaluation.plan import Plan, plan_evaluation
+from tests.perf.bare import bare_loop
 from tests.perf.conftest import Row
-from tests.perf.kit import PAIRS, build_model, engine_of, seconds
+from tests.perf.kit import PAIRS, build_model
 from tests.perf.questions import CONTEXT, make_config
-from tests.perf.ray_kit import THREADS, Run, local_ray
+from tests.perf.ray_kit import Run, local_ray
 
 QUESTIONS = 1000
 
@@ -39,26 +39,20 @@ def plan(data_root: Path, folder: Path) -> Plan:
     return planned
 
 
-def test_through_ray_data(plan: Plan, folder: Path, table: list[Row]) -> None:
-    torch.set_num_threads(THREADS)
-    engine = engine_of(folder)
-
-    def bare() -> dict[str, list[float]]:
-        answers = [one for batch in plan.batches for one in engine.answer([item.request for item in batch])]
-        return {answer.item_id: list(answer.logprobs) for answer in answers}
-
-    def through_ray(workers: int) -> float:
-        run = Run(plan, folder, workers)
-        taken = run.seconds()
-        assert run.logprobs() == plain
-        return taken
-
-    plain = bare()
+def test_through_ray_data(plan: Plan, folder: Path, tmp_path: Path, table: list[Row]) -> None:
     overheads, speedups = [], []
     for _ in range(PAIRS):
-        loop, one, two = seconds(bare), through_ray(1), through_ray(2)
+        loop, plain = bare_loop(folder, plan, tmp_path)
+        one, two = (through_ray(Run(plan, folder, workers), plain) for workers in (1, 2))
         overheads.append(one / loop)
         speedups.append(one / two)
     note = f"{QUESTIONS} questions in {len(plan.batches)} batches; time over the loop's, loading excluded"
     table.append(Row("through Ray Data, one worker", "a bare loop", tuple(overheads), 1.1, below=True, note=note))
     table.append(Row("2 workers, a thread each", "1 worker, a thread", tuple(speedups), 1.9, note="the same runs"))
+
+
+def through_ray(run: Run, plain: dict[str, list[float]]) -> float:
+    """Seconds; the log-probabilities are those of the bare loop."""
+    taken = run.seconds()
+    assert run.logprobs() == plain
+    return taken

@@ -1,0 +1,115 @@
+"""What a worker is given at once, what is left of it when the worker dies, and what Ray does in between."""
+
+import itertools
+import os
+import signal
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jmed.configuration.schema import ModelConfig
+from jmed.distributed import pipeline
+from jmed.distributed.capacity import Workers
+from jmed.distributed.worker import EvaluationWorker, Task
+from jmed.evaluation.attempts import Attempts
+from jmed.evaluation.table import BATCHES
+from jmed.inference.request import Answer, Request
+from jmed.models.source import ModelSource
+from jmed.runs.files import write_table
+from tests.jobs.conftest import LocalRay
+
+COUNT, WORKERS = 24, 2
+IDLE = 0.08  # seconds; Ray's own wait is 0.1 s
+
+
+class Sleeper:
+    """Answers as slowly as its question says, and puts into the answer when, and what it sees of its surroundings."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        begun = time.time()
+        time.sleep(float(requests[0].prompt))
+        said = f"{os.getpid()} {begun} {time.time()} {os.environ.get('MALLOC_ARENA_MAX')}"
+        return [Answer(one.item_id, said) for one in requests]
+
+
+class SleepingWorker(EvaluationWorker):
+    def _load(self) -> Sleeper:
+        return Sleeper()
+
+
+class Deadly:
+    """Writes down what it is asked, and kills its process over a question the first time."""
+
+    def __init__(self, asked: Path, question: str) -> None:
+        self.asked, self.question = asked, question
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        before = self.asked.read_text("utf-8").split() if self.asked.exists() else []
+        with self.asked.open("a", encoding="utf-8") as log:
+            log.writelines(f"{one.item_id}\n" for one in requests)
+        if self.question in {one.item_id for one in requests} and self.question not in before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [Answer(one.item_id, "a") for one in requests]
+
+
+class DeadlyWorker(EvaluationWorker):
+    def _load(self) -> Deadly:
+        return Deadly(self.task.work / "asked", "q5")
+
+
+def run(folder: Path, seconds: Sequence[float]) -> list[list[str]]:
+    """Each question a batch, through the pipeline; the words of each answer."""
+    answers, attempts = folder / "answers", Attempts(folder / "attempts")
+    answers.mkdir()
+    attempts.prepare()
+    requests = [vars(Request(f"q{n}", str(slow))) for n, slow in enumerate(seconds)]
+    rows = ({"batch": n, "requests": [request]} for n, request in enumerate(requests))
+    write_table(rows, BATCHES, folder / "batches.parquet", group=1)
+    source = ModelSource("sleeper", folder, None, "none", "float32")
+    config, file = ModelConfig(path="none"), folder / "batches.parquet"
+    task = Task(source, config, folder, file, answers, attempts, WORKERS, threads=1, offline=True)
+    done = list(pipeline.stream(range(len(seconds)), task, Workers(WORKERS, 0, 1, 0.9)))
+    assert sum(row["questions"] for row in done) == len(seconds)
+    assert len(list(answers.iterdir())) == len(seconds)
+    return [str(row["response"]).split() for file in answers.iterdir() for row in pq.read_table(file).to_pylist()]
+
+
+def test_workers_do_not_wait_for_each_other(
+    tmp_path: Path, local_ray: LocalRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers whose batches never end together: soon behind each batch comes the next."""
+    monkeypatch.setattr(pipeline, "EvaluationWorker", SleepingWorker)
+    said = run(tmp_path, [0.2 + 0.03 * (n % 5) for n in range(COUNT)])
+    assert {surroundings for *_, surroundings in said} == {"1"}  # one memory for all threads
+    times = defaultdict(list)
+    for worker, begun, ended, _ in sorted(said, key=lambda one: float(one[1])):
+        times[worker].append((float(begun), float(ended)))
+    assert len(times) == WORKERS
+    idle = [then - end for one in times.values() for (_, end), (then, _) in itertools.pairwise(one)]
+    assert statistics.median(idle) < IDLE, idle
+
+
+def test_a_worker_dies_in_the_middle_of_a_turn(
+    tmp_path: Path, local_ray: LocalRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has committed is not asked again; the rest is, once."""
+    monkeypatch.setattr(pipeline, "EvaluationWorker", DeadlyWorker)
+    monkeypatch.setattr(pipeline, "TURNS", 1)
+    assert [len(turn) for turn in pipeline._turns(range(COUNT), WORKERS)] == [8, 8, 8]
+    assert run(tmp_path, [0.0] * COUNT) == [["a"]] * COUNT
+    asked = Counter((tmp_path / "asked").read_text("utf-8").split())
+    assert asked == {f"q{n}": 2 if n == 5 else 1 for n in range(COUNT)}
+
+
+@pytest.mark.parametrize(
+    ("batches", "workers", "size"), [(28, 2, 1), (399, 2, 1), (400, 2, 2), (14_700, 2, 8), (14_700, 64, 2)]
+)
+def test_turns(batches: int, workers: int, size: int) -> None:
+    turns = pipeline._turns(range(batches), workers)
+    assert {len(turn) for turn in turns[:-1]} == {size}
+    assert [row for turn in turns for row in turn["row"].to_pylist()] == list(range(batches))
