@@ -43,9 +43,9 @@ def _item(question: tuple[Any, ...], request: tuple[Any, ...], prompt: str, meth
 class Batches(Lazy[list[Item]]):
     """Items in the order in which they are asked, some a batch."""
 
-    def __init__(self, items: Sequence[Item], order: Sequence[int], starts: Sequence[int]) -> None:
-        """`order`: places of the items; `starts`: where each batch begins in it."""
-        self._items, self.order, self._starts = items, order, starts
+    def __init__(self, items: Sequence[Item], ids: pa.StringArray, order: Sequence[int], starts: Sequence[int]) -> None:
+        """`ids`: of the items; `order`: places of the items; `starts`: where each batch begins in it."""
+        self._items, self._ids, self.order, self._starts = items, ids, order, starts
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -54,6 +54,10 @@ class Batches(Lazy[list[Item]]):
         """Items of a batch, which are not read for it."""
         places = self._places(number)
         return places.stop - places.start
+
+    def ids(self, number: int) -> list[str]:
+        """Ids of the items of a batch, which are not read for it."""
+        return self._ids.take(pa.array(self.order[self._places(number)])).to_pylist()
 
     def _at(self, number: int) -> list[Item]:
         return [self._items[place] for place in self.order[self._places(number)]]
@@ -84,11 +88,12 @@ class Planned:
     def grouped(self, budget: int, max_length: int) -> tuple[View[Item], Batches]:
         """All items by their ids; and in batches, longest first, equally long ones by their ids."""
         self._count()
-        by_id = pc.sort_indices(pa.chunked_array(self._ids, pa.string()).combine_chunks()).to_numpy()
+        ids = pa.chunked_array(self._ids, pa.string()).combine_chunks()
+        by_id = pc.sort_indices(ids).to_numpy()
         lengths = np.asarray(self._lengths, dtype=np.int64)
         order = by_id[np.argsort(-lengths[by_id], kind="stable")]
         starts = _starts(numbers(lengths[order]), budget, max_length)
-        return View(self.items, numbers(by_id)), Batches(self.items, numbers(order), starts)
+        return View(self.items, numbers(by_id)), Batches(self.items, ids, numbers(order), starts)
 
     def _count(self) -> None:
         if self._waiting:

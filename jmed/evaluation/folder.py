@@ -42,7 +42,7 @@ class EvaluationFolder(RunFolder):
 
     def _is_answered(self, plan: Plan, number: int) -> bool:
         file = answer_file(self.answers, number)
-        return file.is_file() and is_answered(file, [item.request.item_id for item in plan.batches[number]])
+        return file.is_file() and is_answered(file, plan.batches.ids(number))
 
     def write_batches(self, plan: Plan, numbers: Iterable[int]) -> Path:
         """The batches to ask, one row and row group each, so that a worker reads just the one it was given."""
@@ -58,8 +58,9 @@ class EvaluationFolder(RunFolder):
         answers: Spool[dict[str, Any]] = Spool()
         lost = extra = 0
         for number in range(len(plan.batches)):
-            found = {row["item_id"]: row for row in pq.read_table(answer_file(self.answers, number)).to_pylist()}
-            asked = dict.fromkeys(item.request.item_id for item in plan.batches[number])
+            with pq.ParquetFile(answer_file(self.answers, number)) as file:
+                found = {row["item_id"]: row for row in file.read().to_pylist()}
+            asked = dict.fromkeys(plan.batches.ids(number))
             lost, extra = lost + len(asked.keys() - found.keys()), extra + len(found.keys() - asked.keys())
             for item_id in asked:
                 answers.append(found.get(item_id, {}))

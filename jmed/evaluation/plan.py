@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data import catalogue
@@ -34,7 +35,7 @@ class Plan:
     """
 
     items: View[Item] = field(default_factory=lambda: View((), ()))
-    batches: Batches = field(default_factory=lambda: Batches((), (), ()))
+    batches: Batches = field(default_factory=lambda: Batches((), pa.array([], pa.string()), (), ()))
     left_out: Counter[tuple[str, str, str]] = field(
         default_factory=Counter
     )  # (benchmark, language, reason) → questions

@@ -38,7 +38,7 @@ RANK = 16  # lora.r
 FLOPS = 0.30 * 121e12  # a second
 BANDWIDTH = 0.60 * 300e9  # bytes a second
 STEPS = 64  # new tokens until the last answer of a batch has ended: guess; the bound is NEW_TOKENS
-OVERHEAD = 0.05  # seconds a batch beside the GPU (tokenising, Arrow, commit): guess
+OVERHEAD = 0.05  # seconds a batch beside the GPU (tokenising, Arrow, commit, Ray notices its end): guess
 
 BUDGET_CASES = ((8, 20_000), (64, 20_000), (1000, 1_000_000))  # workers, questions
 

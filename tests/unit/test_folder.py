@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -62,7 +63,8 @@ def plan_of(*batches: str, digest: str = "d") -> Plan:
     ids = [item.request.item_id for item in items]
     starts = [sum(map(len, batches[:number])) for number in range(len(batches))]
     ordered = View(items, sorted(range(len(items)), key=lambda place: ids[place]))
-    return Plan(items=ordered, batches=Batches(items, range(len(items)), starts), digest=digest)
+    batches_of_items = Batches(items, pa.array(ids, pa.string()), range(len(items)), starts)
+    return Plan(items=ordered, batches=batches_of_items, digest=digest)
 
 
 def _item(item_id: str) -> Item:
