@@ -14,9 +14,6 @@ from jmed.distributed.capacity import Workers
 from jmed.distributed.stop import Stop
 from jmed.distributed.worker import EvaluationWorker, Task
 
-# Ray Data calls a worker in a thread, and glibc gives each thread memory of its own, which goes back to the system and
-# is cleared anew at every layer (seen: a third of a batch's time on a CPU). One memory for all threads keeps it.
-SURROUNDINGS = {"env_vars": {"MALLOC_ARENA_MAX": "1"}}
 # Seconds. Ray waits for all running batches together, 0.1 s at most, before it looks which have ended: with two
 # workers or more, each stood still for 0.1 s or more behind every batch.
 LOOK = 0.02
@@ -53,7 +50,6 @@ def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dic
         num_cpus=workers.reserved_cpus,
         num_gpus=workers.gpus,
         label_selector=workers.labels or None,
-        runtime_env=SURROUNDINGS,
         max_restarts=-1,
         max_task_retries=-1,
     )

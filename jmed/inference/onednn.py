@@ -5,6 +5,7 @@ too and computes bfloat16 already, does not.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +16,30 @@ def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
 
 
+class _Product(torch.autograd.Function):
+    """The same with a gradient for the inputs; weight and bias are not trained."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.weight = weight
+        return linear(inputs, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return linear(upstream[0], ctx.weight.t(), None), None, None
+
+
 class OneDnnLinear(nn.Linear):
-    """The same layer, computed by oneDNN where nobody asks for gradients: a model in training sits exams too."""
+    """The same layer, computed by oneDNN; by torch itself where its weights are trained, or autocast narrows them."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input) if torch.is_grad_enabled() else linear(input, self.weight, self.bias)
+        if torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
+        if not torch.is_grad_enabled():
+            return linear(input, self.weight, self.bias)
+        if any(weight.requires_grad for weight in self.parameters(recurse=False)):
+            return super().forward(input)
+        return _Product.apply(input, self.weight, self.bias)
 
 
 def is_available() -> bool:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.errors import UserError
+from jmed.inference.onednn import use_onednn
 from jmed.models.writing import rounded, write_adapter, write_weights
 from jmed.training import group
 from jmed.training.batch import Batch
@@ -37,6 +38,8 @@ class DataParallel:
         self.model, self.config, self.dtype, self.stored = model, config, dtype, stored
         self.device = next(model.parameters()).device
         self.rank, self.world_size = group.rank(), group.world_size()
+        if self.device.type == "cpu":
+            use_onednn(model)
         self.loss = SupervisedLoss(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.optimizer = make_optimizer(list(self.trained.values()), config)

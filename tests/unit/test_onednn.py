@@ -26,11 +26,21 @@ def test_it_is_there() -> None:
 def test_products_are_torch_own(rows: list[int], width: int, outputs: int, bias: bool, turned: bool) -> None:
     layer = nn.Linear(width, outputs, bias=bias).requires_grad_(False)
     inputs = torch.randn(width, *rows).movedim(0, -1) if turned else torch.randn(*rows, width)
-    expected = layer(inputs)
+    expected, gradient = output_and_gradient(layer, inputs)
     use_onednn(layer)
     assert type(layer) is OneDnnLinear
     with torch.inference_mode():
         torch.testing.assert_close(layer(inputs), expected, rtol=1e-5, atol=1e-5)
+    ours = output_and_gradient(layer, inputs)
+    torch.testing.assert_close(ours, (expected, gradient), rtol=1e-5, atol=1e-5)
+
+
+def output_and_gradient(layer: nn.Module, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the inputs, where each output counts differently."""
+    wanted = inputs.detach().requires_grad_()
+    output = layer(wanted)
+    weights = torch.linspace(-1, 1, output.numel()).view(output.shape)
+    return output.detach(), torch.autograd.grad((output * weights).sum(), wanted)[0]
 
 
 def test_a_model_in_training_still_learns() -> None:
@@ -39,6 +49,14 @@ def test_a_model_in_training_still_learns() -> None:
     use_onednn(layer)
     layer(inputs).sum().backward()
     torch.testing.assert_close(layer.weight.grad, inputs.sum(0).expand(3, 4))
+
+
+def test_autocast_narrows_it_as_it_does_torch_own() -> None:
+    layer, inputs = nn.Linear(4, 3).requires_grad_(False), torch.randn(5, 4)
+    use_onednn(layer)
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients), torch.autocast("cpu", torch.bfloat16):
+            assert layer(inputs).dtype == torch.bfloat16
 
 
 class Adapted(nn.Linear):
