@@ -1,10 +1,9 @@
-"""Log-probabilities beside lm-evaluation-harness, as ratios of the same work in the same process.
+"""Log-probabilities beside lm-evaluation-harness, as ratios of the same work; the scores are compared each time."""
 
-The answers are compared before anything is timed.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +13,10 @@ from jmed.evaluation.batches import Item
 from jmed.inference.engine import Engine
 from tests.perf.conftest import Row
 from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, matrix_rate, needed, seconds, time_pairs
+from tests.perf.peer import Peer
 from tests.perf.process import printed
 from tests.perf.questions import first_items, jmed_runs, make_config
-from tests.unit.test_lm_eval import Pair, assert_equal_scores, harness_scores, load_pair
+from tests.unit.test_lm_eval import assert_equal_scores, harness_scores
 
 COUNT = 60
 SHOTS, COUNT_WITH_SHOTS = 5, 10
@@ -34,22 +34,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory, qwen2_tokenizer: Path) -> P
 
 
 @pytest.fixture(scope="module")
-def pair(folder: Path) -> Pair:
+def engine(folder: Path) -> Engine:
     torch.set_num_threads(THREADS)
-    return load_pair(folder, None)
+    return engine_of(folder)
 
 
-def best_batch(pair: Pair, items: Sequence[Item]) -> int:
-    """The harness's fastest batch size, which it then has."""
-    times = {}
-    for size in HARNESS_BATCHES:
-        pair.harness.batch_size_per_gpu = size
-        times[size] = seconds(lambda: harness_scores(pair.harness, items))
-    pair.harness.batch_size_per_gpu = min(times, key=lambda size: times[size])
-    return pair.harness.batch_size_per_gpu
+@pytest.fixture(scope="module")
+def harness(folder: Path) -> Iterator[Peer]:
+    peer = Peer(load_harness, folder)
+    yield peer
+    peer.end()
 
 
-def time_parts(pair: Pair, items: Sequence[Item], config: EvaluateConfig, parts: int) -> list[float]:
+def load_harness(folder: Path) -> Any:
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=str(folder), dtype="float32", device="cpu", batch_size=1)
+
+
+def harness_answers(harness: Any, items: Sequence[Item], batch: int) -> Scores:
+    harness.batch_size_per_gpu = batch
+    return harness_scores(harness, items)
+
+
+def best_batch(harness: Peer, items: Sequence[Item]) -> int:
+    """The harness's fastest batch size."""
+    harness.call(harness_answers, items[:1], 1)
+    times = {size: seconds(partial(harness.call, harness_answers, items, size)) for size in HARNESS_BATCHES}
+    return min(times, key=lambda size: times[size])
+
+
+def time_parts(
+    engine: Engine, harness: Peer, batch: int, items: Sequence[Item], config: EvaluateConfig, parts: int
+) -> list[float]:
     """The harness's time over jmed's, once a pair; each score is compared.
 
     `parts`: 1, both answer all questions in each pair; more, one of so many parts, each in turn.
@@ -59,10 +76,10 @@ def time_parts(pair: Pair, items: Sequence[Item], config: EvaluateConfig, parts:
         part, scores = items[number % parts :: parts], dict[str, Scores]()
 
         def ours() -> None:
-            scores["ours"] = jmed_scores(pair.engine, part, config)  # noqa: B023 (called at once)
+            scores["ours"] = jmed_scores(engine, part, config)  # noqa: B023 (called at once)
 
         def peer() -> None:
-            scores["peer"] = harness_scores(pair.harness, part)  # noqa: B023
+            scores["peer"] = harness.call(harness_answers, part, batch)  # noqa: B023
 
         times = {way: seconds(way) for way in ((ours, peer) if number % 2 else (peer, ours))}
         assert_equal_scores(scores["ours"], scores["peer"])
@@ -75,12 +92,14 @@ def jmed_scores(engine: Engine, items: Sequence[Item], config: EvaluateConfig) -
 
 
 @pytest.mark.parametrize("method", ["letters", "options"])
-def test_log_probabilities(data_root: Path, pair: Pair, folder: Path, method: str, table: list[Row]) -> None:
-    engine, config = pair.engine, make_config(data_root, method)
+def test_log_probabilities(
+    data_root: Path, engine: Engine, harness: Peer, folder: Path, method: str, table: list[Row]
+) -> None:
+    config = make_config(data_root, method)
     items = first_items(config, engine.loaded.tokenizer, COUNT)
-    batch = best_batch(pair, items[:: COUNT // FEW])
+    batch = best_batch(harness, items[:: COUNT // FEW])
     jmed_scores(engine, items, config)
-    ratios = time_parts(pair, items, config, PARTS[method])
+    ratios = time_parts(engine, harness, batch, items, config, PARTS[method])
     rate = matrix_rate()
     own = min(seconds(lambda: jmed_scores(engine, items, config)) for _ in range(PAIRS))
     share = needed(engine, [item.request for item in items]) / own / rate
@@ -98,9 +117,9 @@ def peak(side: str, method: str, folder: Path, data_root: Path, batch: int) -> i
     return int(printed("tests.perf.peak", side, method, folder, data_root, batch, 16))
 
 
-def test_letters_behind_shared_shots(data_root: Path, pair: Pair, table: list[Row]) -> None:
-    """Five examples in front of every question, the same for all."""
-    engine, config = pair.engine, make_config(data_root, "letters", shots=SHOTS)
+def test_letters_behind_shared_shots(data_root: Path, engine: Engine, harness: Peer, table: list[Row]) -> None:
+    """Five examples in front of every question, the same for all; the prompts are long: the harness takes one each."""
+    config = make_config(data_root, "letters", shots=SHOTS)
     items = first_items(config, engine.loaded.tokenizer, COUNT + COUNT_WITH_SHOTS)[-COUNT_WITH_SHOTS:]
     assert engine.fast is not None
 
@@ -108,24 +127,23 @@ def test_letters_behind_shared_shots(data_root: Path, pair: Pair, table: list[Ro
         engine.fast.beginning.tokens = ()  # read the examples anew, as for a first batch
         return jmed_scores(engine, items, config)
 
-    pair.harness.batch_size_per_gpu = 1  # the prompts are long: a larger batch is slower and needs more memory
     found, scores, ratios = ours(), dict[str, tuple[float, ...]](), []
     for part in (items[number::PAIRS] for number in range(PAIRS)):
-        theirs = seconds(lambda: scores.update(harness_scores(pair.harness, part))) / len(part)  # noqa: B023
+        theirs = seconds(lambda: scores.update(harness.call(harness_answers, part, 1))) / len(part)  # noqa: B023
         ratios.append(theirs * len(items) / seconds(ours))
     assert_equal_scores(found, scores)
     note = f"{len(items)} questions; the harness's time a question is that of a fifth of them"
     table.append(Row(f"`letters` behind {SHOTS} shots", "lm-eval, batch 1", tuple(ratios), 8, note=note))
 
 
-def test_bfloat16_on_this_processor(data_root: Path, pair: Pair, folder: Path, table: list[Row]) -> None:
+def test_bfloat16_on_this_processor(data_root: Path, engine: Engine, folder: Path, table: list[Row]) -> None:
     """What `model.dtype: bfloat16` does to time and log-probabilities."""
     config = make_config(data_root, "letters")
     narrow = engine_of(folder, dtype="bfloat16")
     items = first_items(config, narrow.loaded.tokenizer, COUNT)
-    exact, rounded = (jmed_runs(engine, items, config) for engine in (pair.engine, narrow))
+    exact, rounded = (jmed_runs(one, items, config) for one in (engine, narrow))
     gaps = [abs(a - b) for item in exact for a, b in zip(exact[item].logprobs, rounded[item].logprobs, strict=True)]
-    ratios, _ = time_pairs(lambda: jmed_runs(pair.engine, items, config), lambda: jmed_runs(narrow, items, config))
+    ratios, _ = time_pairs(lambda: jmed_runs(engine, items, config), lambda: jmed_runs(narrow, items, config))
     rates = matrix_rate(torch.bfloat16) / matrix_rate()
     note = f"log-probabilities move by {max(gaps):.3f} at most; matrix rate {rates:.1f} times float32's; {PAIRS} pairs"
     table.append(Row("`letters` in bfloat16", "jmed in float32", tuple(ratios), 1, note=note))

@@ -15,6 +15,7 @@ from jmed.inference.engine import Engine
 from jmed.models.loading import LoadedModel
 from tests.perf.conftest import Row
 from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, loaded_of, seconds
+from tests.perf.peer import Peer
 from tests.perf.questions import first_items, jmed_runs, make_config
 
 COUNT, COUNT_LONG = 60, 32
@@ -40,18 +41,17 @@ def _threads() -> None:
 
 
 def compare(
-    engine: Engine, peer: LoadedModel, items: Sequence[Item], config: Any, new_tokens: int, line: bool
+    engine: Engine, peer: Peer, items: Sequence[Item], config: Any, new_tokens: int, line: bool
 ) -> tuple[list[float], str]:
     """Seconds a question of one call each over ours, once a pair; the answers are compared.
 
-    The plain way is slow: it answers another question in each pair. `peer` is the same model once more: an engine
-    changes how its own computes.
+    The plain way is slow: it answers another question in each pair.
     """
     found = jmed_runs(engine, items, config)
     ratios, own = [], []
     for item in items[:: len(items) // PAIRS][:PAIRS]:
         said: list[str] = []
-        theirs = seconds(lambda: said.append(generate_one(peer, item.request.prompt, new_tokens)))  # noqa: B023
+        theirs = seconds(lambda: said.append(peer.call(generate_one, item.request.prompt, new_tokens)))  # noqa: B023
         plain = said[0].split("\n")[0].strip() if line else said[0]
         assert found[item.request.item_id].response == plain
         own.append(seconds(lambda: jmed_runs(engine, items, config)) / len(items))
@@ -64,10 +64,11 @@ def test_an_answer_in_a_line(
     tmp_path: Path, data_root: Path, qwen2_tokenizer: Path, paper_prompts: Path, table: list[Row]
 ) -> None:
     folder = build_model(tmp_path, qwen2_tokenizer, talks_in_lines=True)
-    engine, peer = engine_of(folder), loaded_of(folder)
+    engine, peer = engine_of(folder), Peer(loaded_of, folder)
     config = make_config(data_root, "generate", prompt="alpaca", prompt_file=str(paper_prompts))
     items = first_items(config, engine.loaded.tokenizer, COUNT)
     ratios, note = compare(engine, peer, items, config, config.max_new_tokens, line=True)
+    peer.end()
     table.append(Row("`generate`, a line", "one call a question, 256 tokens", tuple(ratios), 30, note=note))
 
 
@@ -76,10 +77,11 @@ def test_answers_that_are_all_long(
     tmp_path: Path, data_root: Path, qwen2_tokenizer: Path, new_tokens: int, table: list[Row]
 ) -> None:
     folder = build_model(tmp_path, qwen2_tokenizer)
-    engine, peer = engine_of(folder), loaded_of(folder)
+    engine, peer = engine_of(folder), Peer(loaded_of, folder)
     config = make_config(data_root, "generate", max_new_tokens=new_tokens)
     items = first_items(config, engine.loaded.tokenizer, COUNT_LONG)
     items = [replace(item, request=replace(item.request, stop="end")) for item in items]
     ratios, note = compare(engine, peer, items, config, new_tokens, line=False)
+    peer.end()
     work = f"`generate`, {new_tokens} tokens each"
     table.append(Row(work, "one call a question", tuple(ratios), 7, note=note))

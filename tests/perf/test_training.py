@@ -1,5 +1,6 @@
 """A QLoRA step beside TRL's SFTTrainer: the same losses, then tokens a second and memory."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 from tests.perf.conftest import Row
 from tests.perf.kit import THREADS, build_model, time_pairs
+from tests.perf.peer import Peer
 from tests.perf.process import printed
-from tests.perf.training import ROWS, WIDTH, Ours, Peer, make_batch, same_adapter
+from tests.perf.training import ROWS, WIDTH, Ours, Trl, make_batch, set_adapter, trained
 
 pytest.importorskip("trl", reason="needs TRL, which the dev extra installs")
 
@@ -19,20 +21,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory, qwen2_tokenizer: Path) -> P
 
 
 @pytest.fixture(scope="module")
-def sides(folder: Path) -> tuple[Ours, Peer]:
+def sides(folder: Path) -> Iterator[tuple[Ours, Peer]]:
     torch.set_num_threads(THREADS)
-    return Ours(folder), Peer(folder, folder.parent / "trl")
+    trl = Peer(Trl, folder, folder.parent / "trl")
+    yield Ours(folder), trl
+    trl.end()
 
 
 @pytest.mark.parametrize(("work", "share"), [("answers supervised, 17 %", 0.17), ("all tokens supervised", 1.0)])
 def test_a_step(sides: tuple[Ours, Peer], folder: Path, work: str, share: float, table: list[Row]) -> None:
-    ours, peer = sides
-    same_adapter(ours.model, peer.model)
+    ours, trl = sides
+    trl.call(set_adapter, {name: weight.detach().numpy() for name, weight in trained(ours.model).items()})
     batch = make_batch(ours.model.config.vocab_size, share)
-    losses = [(ours.step(batch), peer.step(batch)) for _ in range(2)]
+    losses = [(ours.step(batch), trl.call(Trl.step, batch)) for _ in range(2)]
     for own, theirs in losses:
         assert own == pytest.approx(theirs, rel=1e-4)
-    ratios, best = time_pairs(lambda: peer.step(batch), lambda: ours.step(batch))
+    ratios, best = time_pairs(lambda: trl.call(Trl.step, batch), lambda: ours.step(batch))
     note = f"{ROWS} x {WIDTH}: {ROWS * WIDTH / best:.0f} tokens/s; loss {losses[0][0]:.4f} on both sides"
     table.append(Row(f"QLoRA step, {work}", "TRL's SFTTrainer", tuple(ratios), 1.5, note=note))
     peaks = [peak(side, folder, share) for side in ("jmed", "trl")]

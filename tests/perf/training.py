@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from jmed.configuration.finetune import FinetuneConfig
@@ -51,7 +52,7 @@ class Ours:
         return self.backend.update(RATE, self.backend.backward(batch, tokens, True))[0]
 
 
-class Peer:
+class Trl:
     """What SFTTrainer does in a step: its own `training_step`, clipping and optimiser."""
 
     def __init__(self, model: Path, folder: Path) -> None:
@@ -94,13 +95,13 @@ class Peer:
         return float(loss)
 
 
-def same_adapter(source: Any, target: Any) -> None:
-    """Copy the trained weights; both must have the same ones."""
-    weights, own = trained(source), trained(target)
+def set_adapter(side: Ours | Trl, weights: dict[str, np.ndarray]) -> None:
+    """Give it these trained weights; it must have the same ones."""
+    own = trained(side.model)
     assert weights.keys() == own.keys()
     with torch.no_grad():
         for name, weight in own.items():
-            weight.copy_(weights[name])
+            weight.copy_(torch.from_numpy(weights[name]))
 
 
 def trained(model: Any) -> dict[str, torch.Tensor]:
@@ -110,7 +111,7 @@ def trained(model: Any) -> dict[str, torch.Tensor]:
 def main() -> None:
     side, model, share = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
     torch.set_num_threads(THREADS)
-    one = Ours(model) if side == "jmed" else Peer(model, model.parent / "trl")
+    one = Ours(model) if side == "jmed" else Trl(model, model.parent / "trl")
     batch = make_batch(one.model.config.vocab_size, share)
     with Peak() as peak:
         for _ in range(STEPS):
