@@ -17,7 +17,7 @@ def test_workers_come_and_go(tmp_path: Path, tiny_model: Path, training_question
     worker."""
 
     def job(name: str, *more: str) -> list[str]:
-        return [*slow_job(tmp_path / name, tiny_model, training_questions)[1:], "--steps", "120", *more]
+        return [*slow_job(tmp_path / name, tiny_model, training_questions)[1:], "--steps", str(STEPS), *more]
 
     with LocalCluster() as cluster:
         cluster.start_head(cpus=1)
