@@ -27,9 +27,9 @@ COLLECT = 100_000
 def evaluate(config: EvaluateConfig) -> None:
     """Run the whole job; the same command again continues where an unfinished one stopped."""
     forbid_telemetry()
-    gc.set_threshold(COLLECT)
     if config.offline:
         forbid_network()
+    gc.set_threshold(COLLECT)
     config = localise(config)
     source = find_model(config.model, config.offline)
     plan = _plan(config, source)

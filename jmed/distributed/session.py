@@ -11,7 +11,7 @@ import ray
 LOCAL_OBJECT_STORE = 256 * 1024**2  # only prompts and short answers pass through it
 # Ray calls workers in a thread, and glibc gives each thread memory of its own, which goes back to the system and is
 # cleared anew at every layer (seen: a third of a batch's time on a CPU). One memory for all threads keeps it.
-SURROUNDINGS = {"MALLOC_ARENA_MAX": "1"}
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 
 def connect() -> bool:
@@ -24,9 +24,9 @@ def connect() -> bool:
     if ray.is_initialized():
         return False
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": SURROUNDINGS})
+        ray.init(log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": ENVIRONMENT})
     else:
-        os.environ.update(SURROUNDINGS)  # all of that Ray inherits it; a runtime_env takes two seconds more
+        os.environ.update(ENVIRONMENT)  # all of that Ray inherits it; a runtime_env takes two seconds more
         ray.init(
             address="local",
             log_to_driver=False,

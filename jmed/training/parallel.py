@@ -38,8 +38,7 @@ class DataParallel:
         self.model, self.config, self.dtype, self.stored = model, config, dtype, stored
         self.device = next(model.parameters()).device
         self.rank, self.world_size = group.rank(), group.world_size()
-        if self.device.type == "cpu":
-            use_onednn(model)
+        use_onednn(model)
         self.loss = SupervisedLoss(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.optimizer = make_optimizer(list(self.trained.values()), config)

@@ -19,12 +19,11 @@ def main() -> None:
         engine = engine_of(Path(model))
         jmed_runs(engine, first_items(config, engine.loaded.tokenizer, int(count)), config)
     else:
-        from lm_eval.models.huggingface import HFLM
         from transformers import AutoTokenizer
 
-        from tests.unit.test_lm_eval import harness_scores
+        from tests.unit.test_lm_eval import harness_scores, load_harness
 
-        harness = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=int(batch))
+        harness = load_harness(Path(model), batch_size=int(batch))
         harness_scores(harness, first_items(config, AutoTokenizer.from_pretrained(model), int(count)))
     # Not of getrusage: that also counts what the process was before it became this program.
     print(status("VmHWM"))

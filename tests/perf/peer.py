@@ -6,7 +6,7 @@ An engine of ours makes its whole process keep freed memory; in it lm-evaluation
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -28,7 +28,10 @@ class Peer:
         """What `work` gives for what was loaded and these arguments."""
         return self._process.submit(_call, work, *arguments).result()
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.shutdown()
 
 

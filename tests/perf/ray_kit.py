@@ -13,7 +13,7 @@ from jmed.configuration.schema import ModelConfig
 from jmed.distributed.capacity import Workers
 from jmed.distributed.notes import LOADING, read_notes
 from jmed.distributed.pipeline import stream
-from jmed.distributed.session import SURROUNDINGS
+from jmed.distributed.session import ENVIRONMENT
 from jmed.distributed.worker import Task
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.plan import Plan
@@ -27,7 +27,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     import ray
 
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ.update(SURROUNDINGS)
+    os.environ.update(ENVIRONMENT)
     folder = tempfile.mkdtemp(prefix="jmed-ray-")
     ray.init(
         address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="ERROR",

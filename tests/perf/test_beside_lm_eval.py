@@ -16,7 +16,7 @@ from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, matrix_rate, 
 from tests.perf.peer import Peer
 from tests.perf.process import printed
 from tests.perf.questions import first_items, jmed_runs, make_config
-from tests.unit.test_lm_eval import assert_equal_scores, harness_scores
+from tests.unit.test_lm_eval import assert_equal_scores, harness_scores, load_harness
 
 COUNT = 60
 SHOTS, COUNT_WITH_SHOTS = 5, 10
@@ -41,15 +41,8 @@ def engine(folder: Path) -> Engine:
 
 @pytest.fixture(scope="module")
 def harness(folder: Path) -> Iterator[Peer]:
-    peer = Peer(load_harness, folder)
-    yield peer
-    peer.end()
-
-
-def load_harness(folder: Path) -> Any:
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(pretrained=str(folder), dtype="float32", device="cpu", batch_size=1)
+    with Peer(load_harness, folder) as peer:
+        yield peer
 
 
 def harness_answers(harness: Any, items: Sequence[Item], batch: int) -> Scores:

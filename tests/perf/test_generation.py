@@ -64,11 +64,11 @@ def test_an_answer_in_a_line(
     tmp_path: Path, data_root: Path, qwen2_tokenizer: Path, paper_prompts: Path, table: list[Row]
 ) -> None:
     folder = build_model(tmp_path, qwen2_tokenizer, talks_in_lines=True)
-    engine, peer = engine_of(folder), Peer(loaded_of, folder)
+    engine = engine_of(folder)
     config = make_config(data_root, "generate", prompt="alpaca", prompt_file=str(paper_prompts))
     items = first_items(config, engine.loaded.tokenizer, COUNT)
-    ratios, note = compare(engine, peer, items, config, config.max_new_tokens, line=True)
-    peer.end()
+    with Peer(loaded_of, folder) as peer:
+        ratios, note = compare(engine, peer, items, config, config.max_new_tokens, line=True)
     table.append(Row("`generate`, a line", "one call a question, 256 tokens", tuple(ratios), 30, note=note))
 
 
@@ -77,11 +77,11 @@ def test_answers_that_are_all_long(
     tmp_path: Path, data_root: Path, qwen2_tokenizer: Path, new_tokens: int, table: list[Row]
 ) -> None:
     folder = build_model(tmp_path, qwen2_tokenizer)
-    engine, peer = engine_of(folder), Peer(loaded_of, folder)
+    engine = engine_of(folder)
     config = make_config(data_root, "generate", max_new_tokens=new_tokens)
     items = first_items(config, engine.loaded.tokenizer, COUNT_LONG)
     items = [replace(item, request=replace(item.request, stop="end")) for item in items]
-    ratios, note = compare(engine, peer, items, config, new_tokens, line=False)
-    peer.end()
+    with Peer(loaded_of, folder) as peer:
+        ratios, note = compare(engine, peer, items, config, new_tokens, line=False)
     work = f"`generate`, {new_tokens} tokens each"
     table.append(Row(work, "one call a question", tuple(ratios), 7, note=note))

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from jmed.evaluation.plan import Plan, plan_evaluation
-from tests.perf.bare import bare_loop
+from jmed.inference.engine import Engine
+from jmed.inference.request import Answer, Request
 from tests.perf.conftest import Row
-from tests.perf.kit import PAIRS, build_model
+from tests.perf.kit import PAIRS, build_model, engine_of, seconds
+from tests.perf.peer import Peer
 from tests.perf.questions import CONTEXT, make_config
-from tests.perf.ray_kit import Run, local_ray
+from tests.perf.ray_kit import THREADS, Run, local_ray
 
 QUESTIONS = 1000
 
@@ -39,10 +42,20 @@ def plan(data_root: Path, folder: Path) -> Plan:
     return planned
 
 
-def test_through_ray_data(plan: Plan, folder: Path, tmp_path: Path, table: list[Row]) -> None:
+def bare_loop(engine: Engine, batches: list[list[Request]]) -> tuple[float, dict[str, list[float]]]:
+    """Seconds, and the log-probabilities by question."""
+    torch.set_num_threads(THREADS)
+    answers: list[Answer] = []
+    taken = seconds(lambda: answers.extend(answer for batch in batches for answer in engine.answer(batch)))
+    return taken, {answer.item_id: list(answer.logprobs) for answer in answers}
+
+
+def test_through_ray_data(plan: Plan, folder: Path, table: list[Row]) -> None:
+    batches = [[item.request for item in batch] for batch in plan.batches]
     overheads, speedups = [], []
     for _ in range(PAIRS):
-        loop, plain = bare_loop(folder, plan, tmp_path)
+        with Peer(engine_of, folder) as new:  # as a worker is: the memory of the first batches costs both the same
+            loop, plain = new.call(bare_loop, batches)
         one, two = (through_ray(Run(plan, folder, workers), plain) for workers in (1, 2))
         overheads.append(one / loop)
         speedups.append(one / two)

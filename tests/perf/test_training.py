@@ -23,9 +23,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, qwen2_tokenizer: Path) -> P
 @pytest.fixture(scope="module")
 def sides(folder: Path) -> Iterator[tuple[Ours, Peer]]:
     torch.set_num_threads(THREADS)
-    trl = Peer(Trl, folder, folder.parent / "trl")
-    yield Ours(folder), trl
-    trl.end()
+    with Peer(Trl, folder, folder.parent / "trl") as trl:
+        yield Ours(folder), trl
 
 
 @pytest.mark.parametrize(("work", "share"), [("answers supervised, 17 %", 0.17), ("all tokens supervised", 1.0)])

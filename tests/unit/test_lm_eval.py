@@ -222,14 +222,17 @@ def adapted(base: Path, adapter: Path) -> Pair:
     return load_pair(base, str(adapter))
 
 
-def load_pair(base: Path, adapter: str | None, batch_size: int = 4) -> Pair:
-    """The model of a folder in both programs; `batch_size` is the harness's."""
+def load_harness(base: Path, adapter: str | None = None, batch_size: int = 1, device: str = "cpu") -> Any:
     from lm_eval.models.huggingface import HFLM
 
+    return HFLM(pretrained=str(base), peft=adapter, dtype="float32", device=device, batch_size=batch_size)
+
+
+def load_pair(base: Path, adapter: str | None) -> Pair:
+    """The model of a folder in both programs."""
     config = ModelConfig(path=str(base), adapter=adapter, dtype="float32")
     loaded = load_model(find_model(config, offline=True))
-    device = loaded.device.type
-    harness = HFLM(pretrained=str(base), peft=adapter, dtype="float32", device=device, batch_size=batch_size)
+    harness = load_harness(base, adapter, batch_size=4, device=loaded.device.type)
     return Pair(Engine(loaded), harness)
 
 
