@@ -17,8 +17,8 @@ from jmed.data.item_id import make_item_id
 from jmed.data.question import LETTERS, Question
 from jmed.data.readers import mini as mini_reader
 from jmed.data.rotation import rotate
-from jmed.evaluation.batches import Item
 from jmed.evaluation.folder import EvaluationFolder
+from jmed.evaluation.items import Item
 from jmed.evaluation.marks import Marked, mark_item
 from jmed.evaluation.results import make_results
 from jmed.evaluation.table import ANSWERS

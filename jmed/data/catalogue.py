@@ -1,11 +1,11 @@
 """The one table of benchmarks: what they are called, where their files lie, and how their questions are read."""
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jmed.data.question import Question
+from jmed.data.question import LANGUAGES, Question
 from jmed.data.readers import Placed, Reader, igakuqa, jsonl, medmcqa, medqa, mini, mmlu, pubmedqa, yakugakuqa
 from jmed.errors import UserError, nearest
 from jmed.spool import Spool
@@ -140,10 +140,11 @@ def parts_of(family: str, data_root: Path | None) -> list[str]:
     return known.reader.parts(data_root / family) if data_root else []
 
 
-def languages_of(name: str) -> tuple[str, ...]:
-    """The languages in which a benchmark can be asked; for `jsonl:PATH` those that the file holds."""
+def languages_of(name: str, wanted: Iterable[str] = LANGUAGES) -> tuple[str, ...]:
+    """The languages in which a benchmark can be asked; for `jsonl:PATH` those that the file holds, which is read only
+    until all that are `wanted` are found."""
     if name.startswith(_JSONL):
-        return jsonl.languages(_jsonl_path(name))
+        return jsonl.languages(_jsonl_path(name), wanted)
     return _family(name, None).languages
 
 
@@ -155,15 +156,22 @@ def files_of(name: str, data_root: Path | None) -> list[Path]:
 
 def load(name: str, language: str, data_root: Path | None) -> Sequence[Question]:
     """All questions of a benchmark in one language: parts in sorted order, each as published."""
+    return Spool(stream(name, language, data_root))
+
+
+def stream(name: str, language: str, data_root: Path | None) -> Iterator[Question]:
+    """The same, one by one; what is wrong with the benchmark as a whole is said at the end at the latest."""
     family, folder, parts = _resolve(name, data_root)
     if family.reader is not jsonl:  # whose languages are known only when the file has been read
         _check_language(name, language)
     questions = _named(name, lambda: (pair for part in parts for pair in family.reader.read(folder, part, language)))
-    if not questions:
+    first = next(questions, None)
+    if first is None:
         _check_language(name, language)
         where = ", ".join(str(path) for part in parts for path in family.reader.files(folder, part))
         raise UserError(f"benchmark {name!r} holds no questions in {language}: {where}")
-    return questions
+    yield first
+    yield from questions
 
 
 def shots(name: str, language: str, data_root: Path | None) -> Sequence[Question]:
@@ -174,19 +182,17 @@ def shots(name: str, language: str, data_root: Path | None) -> Sequence[Question
     _check_language(name, language)
     reader = family.reader
     _check_files(name, family, folder, [path for part in parts for path in reader.shot_files(folder, part)])
-    return _named(name, lambda: (pair for part in parts for pair in reader.shots(folder, part, language)))
+    return list(_named(name, lambda: (pair for part in parts for pair in reader.shots(folder, part, language))))
 
 
-def _named(name: str, read: Callable[[], Iterable[Placed]]) -> Sequence[Question]:
-    """The questions with the benchmark's name in them; no two may share an id."""
-    questions: Spool[Question] = Spool()
+def _named(name: str, read: Callable[[], Iterable[Placed]]) -> Iterator[Question]:
+    """The questions with the benchmark's name in them; UserError at the end if two share an id."""
     hashes = array("q")
     for _, question in read():
         hashes.append(hash(question.question_id))
-        questions.append(question.of_benchmark(name))
+        yield question.of_benchmark(name)
     if repeated := _repeated(hashes):
         _refuse_repeats(read(), repeated)
-    return questions
 
 
 def _repeated(hashes: Sequence[int]) -> set[int]:

@@ -62,7 +62,7 @@ class Record:
             raise self.error(f"{label} is empty; expected text")
         if len(value) > MAX_NAME:
             raise self.error(f"{label} has {len(value):,} characters; expected at most {MAX_NAME}")
-        if hidden := next((sign for sign in value if not shown(sign)), ""):
+        if not value.isprintable() and (hidden := next((sign for sign in value if not shown(sign)), "")):
             raise self.error(f"{label} holds the sign {printable(hidden)}; expected none that is invisible")
 
     def strings(self, name: str) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def _decoded(raw: bytes, path: Path, line: int) -> str:
 def _object(text: str, path: Path, line: int) -> dict[str, Any]:
     """One JSON object that begins on this line of the file."""
     try:
-        value = json.loads(text, object_pairs_hook=_without_repeats)
+        value = _decode(text)
     except json.JSONDecodeError as error:
         found = f"{error.msg} at column {error.colno}"
         raise UserError(f"{path}:{line + error.lineno - 1}: not JSON: {found}; expected a JSON object") from None
@@ -216,6 +216,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_decode = json.JSONDecoder(object_pairs_hook=_without_repeats).decode
 _KINDS = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 
 

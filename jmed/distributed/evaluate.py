@@ -3,9 +3,11 @@
 import gc
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.distributed.heartbeat import Heartbeat
@@ -14,7 +16,7 @@ from jmed.evaluation.finish import already_finished, write_results
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.identity import evaluation_identity
 from jmed.evaluation.inputs import localise
-from jmed.evaluation.marks import mark_item
+from jmed.evaluation.marks import mark_answers
 from jmed.evaluation.plan import Plan, plan_evaluation
 from jmed.models.source import ModelSource, find_model
 from jmed.offline import forbid_network, forbid_telemetry
@@ -44,7 +46,7 @@ def evaluate(config: EvaluateConfig) -> None:
         asked = _ask(config, source, plan, folder, heart)
         answers = folder.read_answers(plan)
         timing = _timing(time.monotonic() - begun, asked, answers)
-        marked = (mark_item(*pair, source.name, config.scoring) for pair in zip(plan.items, answers, strict=True))
+        marked = mark_answers(plan, answers, source.name, config.scoring)
         write_results(folder, source.name, marked, plan.exam_questions, plan.left_out, timing)
 
 
@@ -101,14 +103,11 @@ def _model_bytes(source: ModelSource) -> int:
     return 2 * sum(file.stat().st_size for file in source.folder.glob("*.safetensors"))
 
 
-def _timing(seconds: float, asked: int, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    tokens_in = tokens_out = 0
-    for answer in answers:
-        tokens_in, tokens_out = tokens_in + answer["tokens_in"], tokens_out + answer["tokens_out"]
+def _timing(seconds: float, asked: int, answers: pa.Table) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 3),
         "questions_asked": asked,
         "questions_per_second": round(asked / seconds, 3),
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
+        "tokens_in": pc.sum(answers["tokens_in"]).as_py(),
+        "tokens_out": pc.sum(answers["tokens_out"]).as_py(),
     }

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = "workers"
@@ -36,8 +36,9 @@ class Notepad:
         self.batches += state in (ANSWERING, EXAMINING)
         note = Note(state, socket.gethostname(), self.node, self.batches)
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(exist_ok=True)
-            self.path.write_text(json.dumps(asdict(note)), encoding="utf-8")
+            if self.batches <= 1:
+                self.path.parent.mkdir(exist_ok=True)
+            self.path.write_text(json.dumps(vars(note)), encoding="utf-8")
 
 
 def worker_notepad(work: Path, name: str | None = None) -> Notepad:

@@ -17,9 +17,11 @@ from jmed.distributed.worker import EvaluationWorker, Task
 # Seconds. Ray waits for all running batches together, 0.1 s at most, before it looks which have ended: with two
 # workers or more, each stood still for 0.1 s or more behind every batch.
 LOOK = 0.02
-# Batches that a worker is given at once, so that Ray's part (milliseconds each time) stays small in very long runs:
-# as many as leave each worker so many turns that the last one, also of a slow worker, is little beside the whole.
-TURNS, MOST = 100, 8
+# Very long runs: batches that a worker is given at once (MOST of them at most), so that Ray's part, milliseconds each
+# time, stays small, and turns that a worker has in hand, so that it never waits for the next. Each worker keeps so many
+# turns (TURNS at least) that the last ones, also of a slow worker, are little beside the whole. Otherwise one batch in
+# hand: a second would wait behind it also when another worker is idle, and a slow worker would keep two at the end.
+TURNS, MOST, IN_HAND = 200, 8, 2
 
 
 def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dict[str, Any]]:
@@ -38,15 +40,13 @@ def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dic
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     stop = Stop(task.work)
     stop.prepare()
-    turns = _turns(numbers, workers.count)
-    answered = ray.data.from_arrow(turns).map_batches(
+    size, in_hand = _pace(len(numbers), workers.count)
+    answered = ray.data.from_arrow(_turns(numbers, size)).map_batches(
         EvaluationWorker,
         fn_constructor_args=(task,),
-        batch_size=len(turns[0]),  # a block a call; with GPUs Ray insists on a number
+        batch_size=size,  # a block a call; with GPUs Ray insists on a number
         batch_format="pyarrow",
-        # One in hand: a second would wait behind it also when another worker is idle, and a slow worker would keep two
-        # at the end. What it would hide, some milliseconds between two turns, is little beside a turn.
-        compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=1),
+        compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=in_hand),
         num_cpus=workers.reserved_cpus,
         num_gpus=workers.gpus,
         label_selector=workers.labels or None,
@@ -60,13 +60,18 @@ def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dic
         raise
 
 
-def _turns(numbers: Sequence[int], workers: int) -> list[pa.Table]:
+def _pace(batches: int, workers: int) -> tuple[int, int]:
+    """Batches a turn, and turns that each worker has in hand."""
+    size = batches // (workers * TURNS)
+    return max(1, min(MOST, size)), IN_HAND if size else 1
+
+
+def _turns(numbers: Sequence[int], size: int) -> list[pa.Table]:
     """Blocks of what a worker is given at once: numbers of batches, and the rows of their requests, which it reads.
 
     (read_parquet makes one block of a small file, and starts a dozen processes for it.) A worker that dies in a turn
     leaves the batches that it has committed; whoever is given the turn again asks only the others.
     """
-    size = min(MOST, max(1, len(numbers) // (workers * TURNS)))
     rows = range(len(numbers))
     return [
         pa.table({"batch": numbers[start : start + size], "row": rows[start : start + size]})

@@ -18,6 +18,7 @@ from jmed.errors import GaveUp
 from jmed.evaluation.asking import Asker
 from jmed.evaluation.attempts import Attempts
 from jmed.evaluation.folder import answer_file, is_answered
+from jmed.evaluation.items import to_request
 from jmed.evaluation.table import RAW_ANSWERS
 from jmed.inference.request import Request
 from jmed.models.source import ModelSource, find_here
@@ -101,10 +102,8 @@ class EvaluationWorker:
             self.note.say(READY)
 
     def _read(self, row: int) -> list[Request]:
-        (batch,) = self.batches.read_row_group(row, columns=["requests"]).to_pylist()
-        return [
-            Request(**{**request, "continuations": tuple(request["continuations"])}) for request in batch["requests"]
-        ]
+        (batch,) = self.batches.read_row_group(row, columns=["requests"], use_threads=False).to_pylist()
+        return list(map(to_request, batch["requests"]))
 
     def _answer(self, number: int, asked: list[Request]) -> tuple[int, int]:
         """Answer one batch and commit it; returns its number of questions, and how many failed now."""
@@ -114,6 +113,6 @@ class EvaluationWorker:
             return len(asked), 0
         begun = time.perf_counter()
         answers = [vars(answer) for answer in self.asker.answer(number, asked)]
-        persistently(lambda: write_table(answers, RAW_ANSWERS, file))
+        persistently(lambda: write_table(answers, RAW_ANSWERS, file, use_dictionary=False))
         self.metrics.answered(answers, time.perf_counter() - begun)
         return len(asked), sum(answer["error"] is not None for answer in answers)

@@ -1,105 +1,114 @@
 """Items grouped into batches: by their lengths alone, never by workers."""
 
 import hashlib
-import json
 from array import array
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jmed.data.question import Question, values_of
-from jmed.inference.request import Request
+from jmed.data.question import Question
+from jmed.evaluation.items import Item, Items, to_rows
+from jmed.evaluation.rows import Rows, take
+from jmed.evaluation.table import PLANNED, REQUESTS
 from jmed.spool import Lazy, Spool, View
 
+PIECE = 5_000  # items that are written at once
 COUNTED = 500  # items whose tokens are counted at once: an encoding takes ten times the memory of its text
+AHEAD = 2 * PIECE // COUNTED  # so many counts may wait
 FILLED = 0.6  # of a batch's width is the least that each row fills: more rows are worth some padding
-_json = json.JSONEncoder(ensure_ascii=False).encode
-
-
-@dataclass(frozen=True)
-class Item:
-    """One question as it is asked."""
-
-    question: Question
-    request: Request
-    prompt: str  # name of the template
-    method: str
-    rotation: int = 0  # so many places the choices are rotated; the question itself is as published
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For pickle: as plain values, which take half the time of three objects with their names."""
-        question, request = values_of(self.question), tuple(vars(self.request).values())
-        return _item, (question, request, self.prompt, self.method, self.rotation)
-
-
-def _item(question: tuple[Any, ...], request: tuple[Any, ...], prompt: str, method: str, rotation: int) -> Item:
-    return Item(Question(*question), Request(*request), prompt, method, rotation)
 
 
 class Batches(Lazy[list[Item]]):
     """Items in the order in which they are asked, some a batch."""
 
-    def __init__(self, items: Sequence[Item], ids: pa.StringArray, order: Sequence[int], starts: Sequence[int]) -> None:
-        """`ids`: of the items; `order`: places of the items; `starts`: where each batch begins in it."""
-        self._items, self._ids, self.order, self._starts = items, ids, order, starts
+    def __init__(self, items: Items, starts: Sequence[int]) -> None:
+        """`starts`: where each batch begins."""
+        self._items, self._starts = items, starts
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def size(self, number: int) -> int:
         """Items of a batch, which are not read for it."""
-        places = self._places(number)
-        return places.stop - places.start
+        return len(self._places(number))
 
-    def ids(self, number: int) -> list[str]:
-        """Ids of the items of a batch, which are not read for it."""
-        return self._ids.take(pa.array(self.order[self._places(number)])).to_pylist()
+    def ids(self, number: int) -> pa.ChunkedArray:
+        """Ids of the items of a batch, as texts."""
+        places = self._places(number)
+        return self._items.rows["item_id"].slice(places.start, len(places))
+
+    def requests(self, number: int) -> pa.StructArray:
+        """Requests of a batch, of the schema REQUESTS."""
+        places = self._places(number)
+        rows = self._items.rows.slice(places.start, len(places)).select(REQUESTS.names)
+        return rows.combine_chunks().to_struct_array().combine_chunks()
 
     def _at(self, number: int) -> list[Item]:
-        return [self._items[place] for place in self.order[self._places(number)]]
+        return list(self._items.read(self._places(number)))
 
-    def _places(self, number: int) -> slice:
-        ends = self._starts[number + 1] if number + 1 < len(self._starts) else len(self.order)
-        return slice(self._starts[number], ends)
+    def _places(self, number: int) -> range:
+        end = self._starts[number + 1] if number + 1 < len(self._starts) else len(self._items)
+        return range(self._starts[number], end)
 
 
 class Planned:
-    """Items as they come; of each, memory keeps what orders and batches are made from: its id and its length."""
+    """Items as they come: they go to disk, and a thread of its own counts their tokens meanwhile."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self.items: Spool[Item] = Spool()
-        self.digest = hashlib.sha256()
-        self.tokenizer = tokenizer
+        self.count = TokenCounter(tokenizer)
+        self.digest = hashlib.sha256()  # of every request
+        self._questions: Spool[Question] = Spool()
+        self._rows = Rows(PLANNED)
+        self._lengths = array("i")
         self._waiting: list[Item] = []
-        self._ids: list[pa.Array] = []
-        self._lengths = array("q")
+        self._counter = ThreadPoolExecutor(1, "Tokens")
+        self._counts: deque[Future[list[int]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._questions)
 
     def add(self, item: Item) -> None:
-        self.items.append(item)
-        self.digest.update(_json(vars(item.request)).encode())
+        self._questions.append(item.question)
         self._waiting.append(item)
-        if len(self._waiting) == COUNTED:
-            self._count()
+        if len(self._waiting) == PIECE:
+            self._write()
 
     def grouped(self, budget: int, max_length: int) -> tuple[View[Item], Batches]:
         """All items by their ids; and in batches, longest first, equally long ones by their ids."""
-        self._count()
-        ids = pa.chunked_array(self._ids, pa.string()).combine_chunks()
-        by_id = pc.sort_indices(ids).to_numpy()
-        lengths = np.asarray(self._lengths, dtype=np.int64)
+        self._write()
+        self._take_counts(0)
+        self._counter.shutdown()
+        rows, lengths = self._rows.table(), np.asarray(self._lengths)
+        by_id = pc.sort_indices(rows["item_id"]).to_numpy()
         order = by_id[np.argsort(-lengths[by_id], kind="stable")]
+        asked = numbers(order)
+        items = Items(View(self._questions, asked), _in_order(rows, asked))
+        places = np.empty(len(order), dtype=np.int32)  # in the new order
+        places[order] = np.arange(len(order))
         starts = _starts(numbers(lengths[order]), budget, max_length)
-        return View(self.items, numbers(by_id)), Batches(self.items, ids, numbers(order), starts)
+        return View(items, numbers(places[by_id])), Batches(items, starts)
 
-    def _count(self) -> None:
-        if self._waiting:
-            self._lengths.extend(_lengths(self._waiting, self.tokenizer))
-            self._ids.append(pa.array([item.request.item_id for item in self._waiting], pa.string()))
-            self._waiting = []
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        self._rows.append(to_rows(self._waiting))
+        for start in range(0, len(self._waiting), COUNTED):
+            some = self._waiting[start : start + COUNTED]
+            self._counts.append(self._counter.submit(lengths_of, some, self.count))
+        for item in self._waiting:
+            self.digest.update(repr(tuple(vars(item.request).values())).encode())
+        self._waiting = []
+        self._take_counts(AHEAD)
+
+    def _take_counts(self, left: int) -> None:
+        """Wait until no more than `left` counts are to come."""
+        while len(self._counts) > left:
+            self._lengths.extend(self._counts.popleft().result())
 
 
 def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length: int) -> Batches:
@@ -116,8 +125,16 @@ def make_batches(items: Sequence[Item], tokenizer: Any, budget: int, max_length:
 
 
 def numbers(values: np.ndarray) -> Sequence[int]:
-    """As Python's own numbers when they are read, eight bytes each."""
-    return array("q", values.astype(np.int64).tobytes())
+    """As Python's own numbers when they are read, four bytes each."""
+    return array("i", values.astype(np.int32).tobytes())
+
+
+def _in_order(rows: pa.Table, order: Sequence[int]) -> pa.Table:
+    """The rows in this order, again on disk."""
+    ordered = Rows(rows.schema)
+    for some in take(rows, order):
+        ordered.append(some)
+    return ordered.table()
 
 
 def _starts(lengths: Iterable[int], budget: int, max_length: int) -> Sequence[int]:
@@ -133,26 +150,35 @@ def _starts(lengths: Iterable[int], budget: int, max_length: int) -> Sequence[in
     return starts
 
 
-def _lengths(items: Sequence[Item], tokenizer: Any) -> list[int]:
+def lengths_of(items: Sequence[Item], count: "TokenCounter") -> list[int]:
     """Tokens of each item's row: the prompt, and behind it the answer's room, a letter, or the texts of all options."""
-    prompts = _count_tokens([item.request.prompt for item in items], tokenizer)
-    texts = list(dict.fromkeys(option for item in items for option in item.request.continuations))
-    options = dict(zip(texts, _count_tokens(texts, tokenizer), strict=True))
+    options = list(dict.fromkeys(option for item in items for option in item.request.continuations))
+    counts = count([item.request.prompt for item in items] + options)  # at once: a thread waits for each call's end
+    tokens = dict(zip(options, counts[len(items) :], strict=True))
     lengths = []
-    for item, prompt in zip(items, prompts, strict=True):
-        added = [options[option] for option in item.request.continuations] or [item.request.max_new_tokens]
+    for item, prompt in zip(items, counts, strict=False):
+        added = [tokens[option] for option in item.request.continuations] or [item.request.max_new_tokens]
         lengths.append(prompt + (sum(added) if item.method == "options" else max(added)))
     return lengths
 
 
-def _count_tokens(texts: Sequence[str], tokenizer: Any) -> list[int]:
-    """By the tokenizer's backend alone, which is not asked where in the text each token stands.
+class TokenCounter:
+    """Counts tokens by the tokenizer's backend alone, which is not asked where in the text each token stands.
 
     The first text goes the whole way: that sets the backend up, and shows a tokenizer which does more than it.
     """
-    if not texts:
-        return []
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend and tokenizer(texts[:1])["input_ids"][0] == backend.encode_batch_fast(texts[:1])[0].ids:
-        return [len(encoding) for encoding in backend.encode_batch_fast(texts)]
-    return [len(ids) for ids in tokenizer(texts)["input_ids"]]
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.backend = getattr(tokenizer, "backend_tokenizer", None)
+        self.checked = False
+
+    def __call__(self, texts: Sequence[str]) -> list[int]:
+        if not self.checked and texts:
+            first = texts[:1]
+            if self.backend and self.tokenizer(first)["input_ids"][0] != self.backend.encode_batch_fast(first)[0].ids:
+                self.backend = None
+            self.checked = True
+        if self.backend:
+            return [len(encoding) for encoding in self.backend.encode_batch_fast(texts)]
+        return [len(ids) for ids in self.tokenizer(texts)["input_ids"]] if texts else []

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 
 from jmed.evaluation.attempts import Attempts
 from jmed.evaluation.plan import Plan
+from jmed.evaluation.rows import Rows
 from jmed.evaluation.table import BATCHES, RAW_ANSWERS
-from jmed.runs.files import write_table, write_text
+from jmed.runs.files import write_groups, write_text
 from jmed.runs.folder import RunFolder
-from jmed.spool import Spool
 
+GATHERED = 300  # batches whose answers are gathered at once: many small pieces make a table slow
 MAX_UNPACKED = 64 * 1024**2  # bytes of the answers to one batch
 PROMPTS = "prompts.sha256"  # of what an unfinished run asks
 RESULTS = ("answers.parquet", "results.json")
@@ -42,42 +43,53 @@ class EvaluationFolder(RunFolder):
 
     def _is_answered(self, plan: Plan, number: int) -> bool:
         file = answer_file(self.answers, number)
-        return file.is_file() and is_answered(file, plan.batches.ids(number))
+        return file.is_file() and is_answered(file, plan.batches.ids(number).to_pylist())
 
     def write_batches(self, plan: Plan, numbers: Iterable[int]) -> Path:
         """The batches to ask, one row and row group each, so that a worker reads just the one it was given."""
         self.answers.mkdir(parents=True, exist_ok=True)
         self.attempts.prepare()
         write_text(plan.digest, self.work / PROMPTS)
-        rows = ({"batch": n, "requests": [vars(item.request) for item in plan.batches[n]]} for n in numbers)
-        write_table(rows, BATCHES, self.work / "batches.parquet", group=1)
-        return self.work / "batches.parquet"
+        file = self.work / "batches.parquet"
+        write_groups((_batch(n, plan.batches.requests(n)) for n in numbers), BATCHES, file, use_dictionary=False)
+        return file
 
-    def read_answers(self, plan: Plan) -> Sequence[dict[str, Any]]:
-        """Raw answers in the order of the plan's items; every item must have its own."""
-        answers: Spool[dict[str, Any]] = Spool()
-        lost = extra = 0
+    def read_answers(self, plan: Plan) -> pa.Table:
+        """Raw answers, of the schema RAW_ANSWERS, in the order in which the plan asks; every item must have its own."""
+        answers, gathered = Rows(RAW_ANSWERS), list[pa.Table]()
         for number in range(len(plan.batches)):
-            with pq.ParquetFile(answer_file(self.answers, number)) as file:
-                found = {row["item_id"]: row for row in file.read().to_pylist()}
-            asked = dict.fromkeys(plan.batches.ids(number))
-            lost, extra = lost + len(asked.keys() - found.keys()), extra + len(found.keys() - asked.keys())
-            for item_id in asked:
-                answers.append(found.get(item_id, {}))
-        if lost or extra:
-            raise RuntimeError(
-                f"{lost} questions have no answer and {extra} answers no question; run the command again"
-            )
-        ordered = plan.by_item(answers)
-        if all(answer["error"] for answer in ordered):
+            gathered.append(_read(answer_file(self.answers, number), plan.batches.ids(number)))
+            if len(gathered) == GATHERED or number + 1 == len(plan.batches):
+                answers.append(pa.concat_tables(gathered).combine_chunks())
+                gathered = []
+        table = answers.table()
+        if table["error"].null_count == 0:
             shutil.rmtree(self.work)  # no result: the same command asks again
-            raise RuntimeError(f"every question failed, so nothing was written; the first error: {ordered[0]['error']}")
-        return ordered
+            first = table["error"][plan.items.order[0]]
+            raise RuntimeError(f"every question failed, so nothing was written; the first error: {first}")
+        return table
 
     def end(self, results: dict[str, Any]) -> None:
         """Write results.json last: its presence says that the run is finished."""
         write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", self.path / "results.json")
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _batch(number: int, requests: pa.StructArray) -> pa.Table:
+    """A row of BATCHES."""
+    return pa.table([[number], pa.ListArray.from_arrays([0, len(requests)], requests)], schema=BATCHES)
+
+
+def _read(file: Path, item_ids: pa.ChunkedArray) -> pa.Table:
+    """The answers to these items, in their order, and to no others."""
+    with pq.ParquetFile(file) as parquet:
+        answers = parquet.read(use_threads=False)
+    if not answers["item_id"].equals(item_ids):
+        asked, found = set(item_ids.to_pylist()), set(answers["item_id"].to_pylist())
+        wrong = f"{len(asked - found)} questions have no answer and {len(found - asked)} answers no question"
+        order = "the answers are in another order, or repeated"
+        raise RuntimeError(f"{file}: {order if asked == found else wrong}; run the command again")
+    return answers
 
 
 def is_answered(file: Path, item_ids: list[str]) -> bool:

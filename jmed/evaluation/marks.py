@@ -1,12 +1,16 @@
 """From raw answers to marked rows: what was predicted, whether it is right, by which rule."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
+
 from jmed.data.question import LETTERS, Question
 from jmed.data.rotation import published_letters, rotate
-from jmed.evaluation.batches import Item
+from jmed.evaluation.items import Item
+from jmed.evaluation.plan import Plan
+from jmed.evaluation.rows import read
 from jmed.scoring.paper import cut_answer, paper_marks
 from jmed.scoring.reading import is_correct, read_answer
 
@@ -19,6 +23,12 @@ class Marked:
     row: dict[str, Any]  # the columns of table.ANSWERS
     prediction: tuple[str, ...] | None  # as it was given; None: unread
     rotation: int = 0  # 0: the choices were shown as published; the others enter no score
+
+
+def mark_answers(plan: Plan, answers: pa.Table, model: str, scoring: str) -> Iterator[Marked]:
+    """Mark the answers to a plan, of the schema RAW_ANSWERS in the order in which it asks, by the ids of its items."""
+    for item, answer in zip(plan.items, read(answers, plan.items.order), strict=True):
+        yield mark_item(item, answer, model, scoring)
 
 
 def mark_item(item: Item, answer: Mapping[str, Any], model: str, scoring: str) -> Marked:
@@ -50,7 +60,8 @@ def mark_item(item: Item, answer: Mapping[str, Any], model: str, scoring: str) -
     row["correct"] = is_correct(prediction, question)
     if item.rotation:  # the paper's evaluator asks in the published order only
         return replace(finish_row(question, row, prediction, "", "strict"), rotation=item.rotation)
-    return finish_row(question, row, prediction, cut_answer(response, request.prompt), scoring)
+    paper_answer = cut_answer(response, request.prompt) if scoring == "paper" else ""
+    return finish_row(question, row, prediction, paper_answer, scoring)
 
 
 def row_head(question: Question, item_id: str, prompt: str, method: str, model: str) -> dict[str, Any]:

@@ -2,15 +2,12 @@
 
 import hashlib
 import heapq
-from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-import pyarrow as pa
+from typing import Any
 
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data import catalogue
@@ -18,24 +15,24 @@ from jmed.data.item_id import make_item_id
 from jmed.data.question import Question
 from jmed.data.rotation import rotate
 from jmed.errors import UserError
-from jmed.evaluation.batches import Batches, Item, Planned, numbers
+from jmed.evaluation.batches import Batches, Planned
+from jmed.evaluation.items import Item, Items
+from jmed.evaluation.table import PLANNED
 from jmed.inference.request import Request
 from jmed.prompts.render import ChatTemplate, Message, check_method, draw_shots, pick_shots, render
 from jmed.prompts.template import DEFAULT_NAMES, Template, find_template
 from jmed.spool import View
-
-T = TypeVar("T")
 
 
 @dataclass
 class Plan:
     """Everything a run asks, in the order of the item ids, and the batches it is asked in.
 
-    Of very many questions most are on disk, and are read one by one or batch by batch.
+    Of very many questions most are on disk, and are read some at a time.
     """
 
-    items: View[Item] = field(default_factory=lambda: View((), ()))
-    batches: Batches = field(default_factory=lambda: Batches((), pa.array([], pa.string()), (), ()))
+    items: View[Item]  # `items.order`: their places among all items as they are asked, batch after batch
+    batches: Batches
     left_out: Counter[tuple[str, str, str]] = field(
         default_factory=Counter
     )  # (benchmark, language, reason) → questions
@@ -44,21 +41,16 @@ class Plan:
     templates: list[Template] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)  # benchmark files that were read
 
-    def by_item(self, by_batch: Sequence[T]) -> Sequence[T]:
-        """What was gathered batch by batch, one thing an item, in the order of `items`."""
-        places = np.empty(len(self.items), dtype=np.int64)
-        places[np.asarray(self.batches.order)] = np.arange(len(places))
-        return View(by_batch, numbers(places[np.asarray(self.items.order)]))
-
 
 def plan_evaluation(config: EvaluateConfig, tokenizer: Any, max_length: int, penalty: float = 1.0) -> Plan:
     """Read the benchmarks and lay out every prompt; the same configuration and files always give the same plan.
 
     `max_length` is the model's context in tokens, `penalty` the repetition penalty for generated answers.
     """
-    plan, planned = Plan(), Planned(tokenizer)
+    nothing = Items((), PLANNED.empty_table())
+    plan, planned = Plan(View(nothing, ()), Batches(nothing, ())), Planned(tokenizer)
     for benchmark in dict.fromkeys(config.benchmarks):
-        there = catalogue.languages_of(benchmark)
+        there = catalogue.languages_of(benchmark, config.languages)
         # A file without questions has no languages; reading it says so.
         languages = [one for one in dict.fromkeys(config.languages) if one in (there or config.languages)]
         if not languages:
@@ -67,13 +59,13 @@ def plan_evaluation(config: EvaluateConfig, tokenizer: Any, max_length: int, pen
         for language in languages:
             for item in _plan_benchmark(plan, benchmark, language, config, tokenizer, penalty):
                 planned.add(item)
-    if not planned.items:
+    if not planned:
         reasons = ", ".join(f"{count} {reason}" for (_, _, reason), count in plan.left_out.items())
         raise UserError(
             f"benchmarks: no question is left to ask ({reasons}); choose other benchmarks or another method"
         )
-    plan.digest = planned.digest.hexdigest()
     plan.items, plan.batches = planned.grouped(config.batch_tokens, max_length)
+    plan.digest = planned.digest.hexdigest()
     return plan
 
 
@@ -81,22 +73,24 @@ def _plan_benchmark(
     plan: Plan, benchmark: str, language: str, config: EvaluateConfig, tokenizer: Any, penalty: float
 ) -> Iterator[Item]:
     """The items of a benchmark in one language; what is not asked is counted in the plan."""
-    questions = catalogue.load(benchmark, language, Path(config.data_root))
+    several_times = config.shots or config.rotations  # examples and what is rotated are drawn before
+    read = catalogue.load if several_times else catalogue.stream
+    questions = read(benchmark, language, Path(config.data_root))
     template = _template(benchmark, language, config)
     plan.templates.append(template)
     chat = _chat_template(tokenizer, config) if template.chat else None
     examples = _Examples(config, benchmark, language, questions)
-    places = array("q")  # of the questions that can be asked
-    for place, question in enumerate(questions):
+    drawn = _draw_rotated(questions, config)
+    asked = 0
+    for question in questions:
         if question.exam:
             plan.exam_questions.append(question)
         if reason := reason_to_leave_out(question, config.method, config.scoring):
             plan.left_out[benchmark, language, reason] += 1
-        else:
-            places.append(place)
-    asked = View(questions, places[: config.limit])
-    drawn = _draw_rotated(asked, config)
-    for question in asked:
+            continue
+        asked += 1
+        if config.limit is not None and asked > config.limit:
+            continue
         for rotation in range(len(question.choices) if question.question_id in drawn else 1):
             shown = rotate(question, rotation)
             prompt = render(shown, template, config.method, examples.of(question), chat)
@@ -105,7 +99,7 @@ def _plan_benchmark(
             yield Item(question, request, template.name, config.method, rotation)
 
 
-def _draw_rotated(questions: Sequence[Question], config: EvaluateConfig) -> set[str]:
+def _draw_rotated(questions: Iterable[Question], config: EvaluateConfig) -> set[str]:
     """Ids of the questions that are asked in all rotations, drawn by seed and id: the same ones in both languages."""
     if not config.rotations:
         return set()
@@ -113,7 +107,8 @@ def _draw_rotated(questions: Sequence[Question], config: EvaluateConfig) -> set[
     def place(question: Question) -> bytes:
         return hashlib.sha256(f"{config.seed}/{question.benchmark}/{question.question_id}".encode()).digest()
 
-    usable = (question for question in questions if len(question.choices) > 1)
+    asked = (one for one in questions if not reason_to_leave_out(one, config.method, config.scoring))
+    usable = (question for question in islice(asked, config.limit) if len(question.choices) > 1)
     return {question.question_id for question in heapq.nsmallest(config.rotations, usable, key=place)}
 
 
@@ -157,7 +152,7 @@ def _chat_template(tokenizer: Any, config: EvaluateConfig) -> ChatTemplate:
 class _Examples:
     """The few-shot examples of a benchmark: the publisher's own, in their order, or else drawn from its questions."""
 
-    def __init__(self, config: EvaluateConfig, benchmark: str, language: str, questions: Sequence[Question]) -> None:
+    def __init__(self, config: EvaluateConfig, benchmark: str, language: str, questions: Iterable[Question]) -> None:
         self.count = config.shots
         self.drawn = draw_shots(questions, config.seed) if self.count else []
         self.published: dict[str, list[Question]] = {}  # by subset
@@ -165,6 +160,8 @@ class _Examples:
             self.published.setdefault(shot.subset, []).append(shot)
 
     def of(self, question: Question) -> list[Question]:
+        if not self.count:
+            return []
         own = self.published.get(question.subset, [])
         if not own:
             return pick_shots(self.drawn, question, self.count)

@@ -49,7 +49,9 @@ class Tally:
             self._answered[question.benchmark, question.language, question.question_id] = one
         failed = row["error"] is not None
         counts = self._counts.setdefault((row["benchmark"], row["language"]), Counter())
-        counts.update(asked=1, errors=failed, unread=not row["prediction"] and not failed)
+        counts["asked"] += 1
+        counts["errors"] += failed
+        counts["unread"] += not row["prediction"] and not failed
 
     def results(
         self,

@@ -27,27 +27,23 @@ ANSWERS = pa.schema(
     ]
 )
 
-# One row a batch: it is the unit that a worker is given, answers and commits.
-BATCHES = pa.schema(
+# The fields of a request, by their names.
+REQUESTS = pa.schema(
     [
-        ("batch", pa.int64()),
-        (
-            "requests",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("item_id", pa.string()),
-                        ("prompt", pa.string()),
-                        ("continuations", pa.list_(pa.string())),
-                        ("max_new_tokens", pa.int64()),
-                        ("repetition_penalty", pa.float64()),
-                        ("stop", pa.string()),
-                    ]
-                )
-            ),
-        ),
+        ("item_id", pa.string()),
+        ("prompt", pa.string()),
+        ("continuations", pa.list_(pa.string())),
+        ("max_new_tokens", pa.int64()),
+        ("repetition_penalty", pa.float64()),
+        ("stop", pa.string()),
     ]
 )
+
+# What is planned: requests, and how they were made of their questions.
+PLANNED = pa.schema([*REQUESTS, ("template", pa.string()), ("method", pa.string()), ("rotation", pa.int64())])
+
+# One row a batch: it is the unit that a worker is given, answers and commits.
+BATCHES = pa.schema([("batch", pa.int64()), ("requests", pa.list_(pa.struct(list(REQUESTS))))])
 
 RAW_ANSWERS = pa.schema(
     [

@@ -68,7 +68,7 @@ def check_method(template: Template, method: str) -> None:
         )
 
 
-def draw_shots(pool: Sequence[Question], seed: int) -> list[Question]:
+def draw_shots(pool: Iterable[Question], seed: int) -> list[Question]:
     """The usable examples of a benchmark in one language, in the order in which they are taken.
 
     Drawn by seed and benchmark, so that neither the order of the questions nor the number of workers changes it, and

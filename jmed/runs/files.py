@@ -18,15 +18,22 @@ from jmed.runs.again import again
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOENT)  # of network file systems
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
 PAUSES = (1, 5, 25)  # seconds
-GROUP = 10_000  # rows
+GROUP, PIECE = 10_000, 1_000  # rows that are written at once, and that are Python's objects at once
 
 
-def write_table(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path, group: int = GROUP) -> None:
-    """Write rows as Parquet, `group` of them a row group and in memory; the file appears whole or not at all."""
+def write_table(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path, **options: Any) -> None:
+    """Write rows as Parquet, GROUP of them a row group; the file appears whole or not at all."""
     waiting = iter(rows)
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        while some := list(islice(waiting, group)):
-            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+    pieces = (pa.RecordBatch.from_pylist(some, schema) for some in iter(lambda: list(islice(waiting, PIECE)), []))
+    groups = iter(lambda: list(islice(pieces, GROUP // PIECE)), [])
+    write_groups((pa.Table.from_batches(group) for group in groups), schema, path, **options)
+
+
+def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path, **options: Any) -> None:
+    """Write tables as Parquet, each a row group; the file appears whole or not at all. `options`: of ParquetWriter."""
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd", **options) as writer:
+        for group in groups:
+            writer.write_table(group)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,7 +23,7 @@ from jmed.evaluation.attempts import Attempts
 from jmed.evaluation.table import BATCHES
 from jmed.inference.request import Answer, Request
 from jmed.models.source import ModelSource
-from jmed.runs.files import write_table
+from jmed.runs.files import write_groups
 from tests.conftest import ROOT
 from tests.jobs.conftest import LocalRay
 
@@ -70,8 +71,8 @@ def run(folder: Path, seconds: Sequence[float]) -> list[list[str]]:
     answers.mkdir()
     attempts.prepare()
     requests = [vars(Request(f"q{n}", str(slow))) for n, slow in enumerate(seconds)]
-    rows = ({"batch": n, "requests": [request]} for n, request in enumerate(requests))
-    write_table(rows, BATCHES, folder / "batches.parquet", group=1)
+    rows = (pa.Table.from_pylist([{"batch": n, "requests": [one]}], BATCHES) for n, one in enumerate(requests))
+    write_groups(rows, BATCHES, folder / "batches.parquet")
     source = ModelSource("sleeper", folder, None, "none", "float32")
     config, file = ModelConfig(path="none"), folder / "batches.parquet"
     task = Task(source, config, folder, file, answers, attempts, WORKERS, threads=1, offline=True)
@@ -101,17 +102,21 @@ def test_a_worker_dies_in_the_middle_of_a_turn(
     """What it has committed is not asked again; the rest is, once."""
     monkeypatch.setattr(pipeline, "EvaluationWorker", DeadlyWorker)
     monkeypatch.setattr(pipeline, "TURNS", 1)
-    assert [len(turn) for turn in pipeline._turns(range(COUNT), WORKERS)] == [8, 8, 8]
+    assert pipeline._pace(COUNT, WORKERS) == (8, pipeline.IN_HAND)
     assert run(tmp_path, [0.0] * COUNT) == [["a"]] * COUNT
     asked = Counter((tmp_path / "asked").read_text("utf-8").split())
     assert asked == {f"q{n}": 2 if n == 5 else 1 for n in range(COUNT)}
 
 
 @pytest.mark.parametrize(
-    ("batches", "workers", "size"), [(28, 2, 1), (399, 2, 1), (400, 2, 2), (14_700, 2, 8), (14_700, 64, 2)]
+    ("batches", "workers", "size", "in_hand"),
+    [(28, 2, 1, 1), (399, 2, 1, 1), (400, 2, 1, 2), (800, 2, 2, 2), (14_700, 2, 8, 2), (14_700, 64, 1, 2)],
 )
-def test_turns(batches: int, workers: int, size: int) -> None:
-    turns = pipeline._turns(range(batches), workers)
+def test_a_worker_is_given_more_at_once_where_that_is_little_beside_the_whole(
+    batches: int, workers: int, size: int, in_hand: int
+) -> None:
+    assert pipeline._pace(batches, workers) == (size, in_hand)
+    turns = pipeline._turns(range(batches), size)
     assert {len(turn) for turn in turns[:-1]} == {size}
     assert [row for turn in turns for row in turn["row"].to_pylist()] == list(range(batches))
 

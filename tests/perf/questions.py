@@ -6,7 +6,8 @@ from typing import Any
 
 from jmed.configuration.schema import EvaluateConfig, ModelConfig
 from jmed.data import catalogue
-from jmed.evaluation.batches import Item, make_batches
+from jmed.evaluation.batches import make_batches
+from jmed.evaluation.items import Item
 from jmed.evaluation.plan import plan_evaluation
 from jmed.inference.engine import Engine
 from jmed.inference.request import Answer

@@ -75,4 +75,4 @@ class Run:
                 return
 
     def logprobs(self) -> dict[str, list[float]]:
-        return {answer["item_id"]: answer["logprobs"] for answer in self.folder.read_answers(self.plan)}
+        return {answer["item_id"]: answer["logprobs"] for answer in self.folder.read_answers(self.plan).to_pylist()}

@@ -24,12 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jmed.configuration.schema import EvaluateConfig, ModelConfig
-from jmed.evaluation.batches import _lengths
+from jmed.evaluation.batches import TokenCounter, lengths_of
 from jmed.evaluation.folder import EvaluationFolder, answer_file, is_answered
 from jmed.evaluation.plan import Plan, plan_evaluation
 from jmed.evaluation.table import BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
-from jmed.runs.files import write_table
+from jmed.runs.files import write_groups, write_table
 
 FILE = Path(__file__).with_suffix("").with_name("scaling.json")
 BENCHMARKS = ["igakuqa", "yakugakuqa", "jmmlu", "mmlu", "medqa", "medmcqa", "pubmedqa"]
@@ -52,7 +52,7 @@ def measure_plan(data_root: str, tokenizer_folder: str) -> dict[str, Any]:
     mixes, plans = {}, {}
     for method in METHODS:
         plans[method] = plan_evaluation(_config(data_root, method), tokenizer, MAX_LENGTH)
-        counted = Counter(_lengths(plans[method].items, tokenizer))
+        counted = Counter(lengths_of(plans[method].items, TokenCounter(tokenizer)))
         mixes[method] = [[length, 1, count] for length, count in sorted(counted.items(), reverse=True)]
     plan = plans["generate"]
     del plans
@@ -78,11 +78,10 @@ def _batch_sizes(plan: Plan) -> dict[str, float]:
         path = Path(folder)
         work = EvaluationFolder(path / "run", {})
         file = work.write_batches(plan, list(range(len(plan.batches))))
-        rows = [{"batch": 0, "requests": [vars(item.request) for item in batch]} for batch in plan.batches]
         answers = [_answer(item.request.item_id) for item in plan.items[:ROWS]]
         write_table(answers, RAW_ANSWERS, answer_file(path, 0))
         return {
-            "arrow_bytes": pa.Table.from_pylist(rows, schema=BATCHES).nbytes / len(plan.items),
+            "arrow_bytes": sum(plan.batches.requests(n).nbytes for n in range(len(plan.batches))) / len(plan.items),
             "batches_file_bytes": file.stat().st_size / len(plan.items),
             "answer_file_bytes": answer_file(path, 0).stat().st_size,
         }
@@ -221,10 +220,10 @@ def _stream(size: int) -> dict[str, float]:
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     request = vars(Request("igakuqa/112-A-1/ja/choice-text/generate", "x" * 900))
-    rows = [{"batch": n, "requests": [request] * ROWS} for n in range(STREAMED)]
+    rows = ({"batch": n, "requests": [request] * ROWS} for n in range(STREAMED))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "batches.parquet"
-        write_table(rows, BATCHES, file, group=1)
+        write_groups((pa.Table.from_pylist([row], BATCHES) for row in rows), BATCHES, file)
         blocks = [pa.table({"batch": [n], "row": [n]}) for n in range(STREAMED)]
         answered = ray.data.from_arrow(blocks).map_batches(
             _Nothing, fn_constructor_args=(str(file),), batch_size=1, batch_format="pyarrow", num_cpus=1,

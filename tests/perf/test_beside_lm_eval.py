@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jmed.configuration.schema import EvaluateConfig
-from jmed.evaluation.batches import Item
+from jmed.evaluation.items import Item
 from jmed.inference.engine import Engine
 from tests.perf.conftest import Row
 from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, matrix_rate, needed, seconds, time_pairs

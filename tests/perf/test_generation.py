@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from jmed.evaluation.batches import Item
+from jmed.evaluation.items import Item
 from jmed.inference.encoding import encode_prompt
 from jmed.inference.engine import Engine
 from jmed.models.loading import LoadedModel

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from jmed.configuration.schema import ScoreConfig
 from jmed.data.question import Question
 from jmed.errors import UserError
-from jmed.evaluation.batches import Batches, Item
+from jmed.evaluation.batches import Batches
 from jmed.evaluation.folder import EvaluationFolder, answer_file
+from jmed.evaluation.items import Item, Items, to_rows
 from jmed.evaluation.plan import Plan
+from jmed.evaluation.rows import read
 from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
 from jmed.inference.request import Request
 from jmed.runs.files import write_table, write_text
@@ -59,12 +61,11 @@ def names(folder: Path) -> set[str]:
 
 def plan_of(*batches: str, digest: str = "d") -> Plan:
     """A plan with one item a letter, in batches: plan_of("ab", "c")."""
-    items = [_item(letter) for batch in batches for letter in batch]
-    ids = [item.request.item_id for item in items]
+    asked = [_item(letter) for batch in batches for letter in batch]
+    items = Items([item.question for item in asked], pa.Table.from_batches([to_rows(asked)]))
     starts = [sum(map(len, batches[:number])) for number in range(len(batches))]
-    ordered = View(items, sorted(range(len(items)), key=lambda place: ids[place]))
-    batches_of_items = Batches(items, pa.array(ids, pa.string()), range(len(items)), starts)
-    return Plan(items=ordered, batches=batches_of_items, digest=digest)
+    by_id = sorted(range(len(asked)), key=lambda place: asked[place].request.item_id)
+    return Plan(items=View(items, by_id), batches=Batches(items, starts), digest=digest)
 
 
 def _item(item_id: str) -> Item:
@@ -158,12 +159,14 @@ def test_results_end_the_run_and_its_working_files(tmp_path: Path) -> None:
 # --- reading the answers
 
 
-def test_answers_are_read_by_item(tmp_path: Path) -> None:
+def test_answers_are_read_in_the_order_of_the_plan(tmp_path: Path) -> None:
     folder, plan = begun(tmp_path / "o"), plan_of("cb", "a")
     folder.write_batches(plan, [0, 1])
     answer(folder, 0, "cb")
     answer(folder, 1, "a")
-    found = folder.read_answers(plan)
+    answers = folder.read_answers(plan)
+    assert answers["item_id"].to_pylist() == ["c", "b", "a"]  # as they were asked
+    found = list(read(answers, plan.items.order))
     assert [item.request.item_id for item in plan.items] == ["a", "b", "c"]
     assert [row["response"] for row in found] == ["A", "B", "C"]
     assert found[0]["logprobs"] == [-1.5, -0.25]
@@ -175,7 +178,9 @@ def test_answers_are_read_by_item(tmp_path: Path) -> None:
     [
         (("a", "c"), "1 questions have no answer and 0 answers no question"),
         (("abx", "c"), "0 questions have no answer and 1 answers no question"),
-        (("x", ""), "3 questions have no answer and 1 answers no question"),
+        (("x", ""), "000000.parquet: 2 questions have no answer and 1 answers no question"),
+        (("ab", ""), "000001.parquet: 1 questions have no answer and 0 answers no question"),
+        (("ba", "c"), "000000.parquet: the answers are in another order"),
     ],
 )
 def test_a_missing_or_strange_answer_is_never_passed_over(

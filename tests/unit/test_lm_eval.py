@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from jmed.configuration.schema import EvaluateConfig, ModelConfig
 from jmed.data import catalogue
-from jmed.evaluation.batches import Item
+from jmed.evaluation.items import Item
 from jmed.evaluation.marks import best_options
 from jmed.evaluation.plan import Plan, plan_evaluation
 from jmed.inference.encoding import encode_options, encode_prompt

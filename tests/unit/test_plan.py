@@ -18,7 +18,8 @@ from jmed.data import catalogue
 from jmed.data.item_id import make_item_id
 from jmed.data.question import Question
 from jmed.errors import UserError
-from jmed.evaluation.batches import FILLED, Item, make_batches
+from jmed.evaluation.batches import FILLED, make_batches
+from jmed.evaluation.items import Item
 from jmed.evaluation.plan import Plan, plan_evaluation
 from jmed.inference.request import Request
 from jmed.models.tiny import train_tokenizer
@@ -152,8 +153,9 @@ def test_a_plan_that_is_mostly_on_disk_is_the_same(tokenizer: Any, monkeypatch: 
     assert list(spooled.batches) == list(held.batches)
     assert [spooled.batches.size(number) for number in range(len(spooled.batches))] == list(map(len, held.batches))
     assert spooled.digest == held.digest
-    gathered = [item for batch in spooled.batches for item in batch]
-    assert list(spooled.by_item(gathered)) == list(held.items)
+    asked = [item for batch in spooled.batches for item in batch]
+    assert [asked[place] for place in spooled.items.order] == list(held.items)
+    assert [spooled.items[place] for place in range(len(asked))] == spooled.items[:] == list(held.items)
 
 
 def test_a_benchmark_named_twice_is_asked_once(tokenizer: Any) -> None:

@@ -3,13 +3,15 @@
 import pickle
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jmed.data import catalogue
 from jmed.data.question import Question
-from jmed.evaluation.batches import Item, _count_tokens
+from jmed.evaluation.batches import TokenCounter
+from jmed.evaluation.items import Item, Items, to_rows
 from jmed.inference.request import Request
 from jmed.models.tiny import train_tokenizer
 from jmed.prompts.render import render
@@ -26,7 +28,7 @@ def tokenizer() -> Any:
 @settings(deadline=None)
 @given(st.lists(texts, max_size=8))
 def test_tokens_are_counted_as_the_tokenizer_gives_them(tokenizer: Any, given: list[str]) -> None:
-    assert _count_tokens(given, tokenizer) == [len(tokenizer(text)["input_ids"]) for text in given]
+    assert TokenCounter(tokenizer)(given) == [len(tokenizer(text)["input_ids"]) for text in given]
 
 
 class Beginning:
@@ -41,8 +43,8 @@ class Beginning:
 
 def test_a_tokenizer_that_does_more_than_its_backend_is_asked_itself(tokenizer: Any) -> None:
     given = ["fever", "a cough for three weeks"]
-    counts = _count_tokens(given, Beginning(tokenizer))
-    assert counts == [1 + count for count in _count_tokens(given, tokenizer)]
+    counts = TokenCounter(Beginning(tokenizer))(given)
+    assert counts == [1 + count for count in TokenCounter(tokenizer)(given)]
 
 
 questions = st.builds(
@@ -54,10 +56,13 @@ questions = st.builds(
 
 @settings(deadline=None)
 @given(questions, texts, st.integers(0, 4))
-def test_what_was_pickled_is_what_comes_back(question: Question, prompt: str, rotation: int) -> None:
-    item = Item(question, Request("id", prompt, question.choices, 8, 1.2, "end"), "letters", "options", rotation)
+def test_what_was_on_disk_is_what_comes_back(question: Question, prompt: str, rotation: int) -> None:
+    one = Item(question, Request("id", prompt, question.choices, 8, 1.2, "end"), "letters", "options", rotation)
+    other = Item(question, Request("other", prompt + "?"), "paper", "generate")
+    items = Items([question, question], pa.Table.from_batches([to_rows([one]), to_rows([other])]))
     assert pickle.loads(pickle.dumps(question)) == question
-    assert pickle.loads(pickle.dumps(item)) == item
+    assert list(items) == items[:] == [one, other]
+    assert (items[0], items[-1], items[::-1]) == (one, other, [other, one])
 
 
 @settings(deadline=None)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.configuration.schema import EvaluateConfig
 from jmed.data.question import Question
-from jmed.evaluation.batches import FILLED, Item, make_batches
+from jmed.evaluation.batches import FILLED, make_batches
+from jmed.evaluation.items import Item
 from jmed.inference.request import Request
 from jmed.training.checkpoints import KEPT
 from tests.conftest import ROOT

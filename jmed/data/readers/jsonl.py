@@ -4,7 +4,7 @@ question_id, language ("ja" or "en"), question, choices, answer; optional: conte
 several ("a,c"), a list of letters, or, when choices is [], a number as text ("7.20"). Other fields are ignored.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jmed.data.lines import Record, read_jsonl
@@ -29,9 +29,13 @@ def read(folder: Path, part: str, language: str) -> Iterator[Placed]:
             yield record.place, question
 
 
-def languages(path: Path) -> tuple[str, ...]:
-    """The languages that the file holds."""
-    found = {_language(record) for record in read_jsonl(path)}
+def languages(path: Path, wanted: Iterable[str]) -> tuple[str, ...]:
+    """The languages that the file holds; once all that are `wanted` are found, no more is read."""
+    found, missing = set[str](), set(wanted)
+    for record in read_jsonl(path):
+        found.add(_language(record))
+        if missing <= found:
+            break
     return tuple(language for language in LANGUAGES if language in found)
 
 
