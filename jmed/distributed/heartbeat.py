@@ -75,16 +75,23 @@ class Heartbeat:
         with self.lock:
             before, self.count = self.count, count
             if before is not None and count.done != before.done:
-                self.state, self.message = "running", ""
-                self.moved, self.said = now, 0.0
+                self._moved(now)
             elif not (last and self._moves):
                 return
             if last or self.line.due(now):
                 self.line.show(count.line)
 
+    def _moved(self, at: float) -> None:
+        """Something was done; by whoever holds the lock."""
+        self.state, self.message = "running", ""
+        self.moved, self.said = at, 0.0
+
     def _beat(self) -> None:
         while not self.ended.wait(TERMINAL_SECONDS):
             now = time.monotonic()
+            if self.asking and self.folder.answered > self.moved:
+                with self.lock:
+                    self._moved(self.folder.answered)
             silent = now - self.moved
             if silent >= (self.said + AGAIN_SECONDS if self.said else SILENT_SECONDS):
                 self._explain(now, silent)

@@ -21,7 +21,7 @@ LOOK = 0.02
 # time, stays small, and turns that a worker has in hand, so that it never waits for the next. Each worker keeps so many
 # turns (TURNS at least) that the last ones, also of a slow worker, are little beside the whole. Otherwise one batch in
 # hand: a second would wait behind it also when another worker is idle, and a slow worker would keep two at the end.
-TURNS, MOST, IN_HAND = 200, 8, 2
+TURNS, MOST, IN_HAND = 200, 32, 2
 
 
 def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jmed.distributed.fitting import fitting
-from jmed.distributed.notes import Note, clear_notes, read_notes
+from jmed.distributed.notes import ANSWERING, READY, Note, clear_notes, read_notes
 from jmed.runs.files import write_text
 
 FOLDER_SECONDS, RAY_SECONDS = 2.0, 5.0  # between two looks
@@ -67,6 +67,7 @@ class FolderWatch(Watcher):
         self.path, self.work, self.record = path, work, record
         self.notes: dict[str, Note] = {}
         self.changed: dict[str, float] = {}  # when this side saw a note change: the clocks of machines differ
+        self.answered = 0.0  # when it saw that a worker went on to its next batch; of several at once, Ray says later
         self.written: str | None = None
 
     def _run(self) -> None:
@@ -85,6 +86,8 @@ class FolderWatch(Watcher):
         if self.work.is_dir():  # until the job has ended
             notes, now = read_notes(self.work), time.monotonic()
             self.changed.update({name: now for name, note in notes.items() if self.notes.get(name) != note})
+            if any(_went_on(note, self.notes.get(name)) for name, note in notes.items()):
+                self.answered = now
             self.notes = notes
         text = self.record()
         if text is None or text == self.written:
@@ -93,6 +96,11 @@ class FolderWatch(Watcher):
         if (self.path / "run.yaml").exists():
             write_text(text, self.path / PROGRESS)
             self.written = text
+
+
+def _went_on(note: Note, before: Note | None) -> bool:
+    """A worker of an evaluation has answered a batch and begun the next; one that is started anew begins with 1."""
+    return before is not None and before.state in (ANSWERING, READY) and note.batches > max(1, before.batches)
 
 
 @dataclass(frozen=True)

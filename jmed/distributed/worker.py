@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from jmed.configuration.schema import ModelConfig
@@ -37,7 +36,7 @@ class Task:
     source: ModelSource
     config: ModelConfig
     work: Path  # the run's `unfinished`
-    batches: Path  # the requests, a row group a batch
+    batches: Path  # the requests, a record batch a batch
     answers: Path
     attempts: Attempts
     workers: int
@@ -67,7 +66,7 @@ class EvaluationWorker:
         except Exception as error:
             self.stop.report(error, KEPT)
             raise
-        self.batches = pq.ParquetFile(task.batches)
+        self.batches = pa.ipc.open_file(pa.OSFile(str(task.batches)))
         self.metrics = EvaluationMetrics(task.source.name)
         self.note.say(READY)
         task.attempts.forget("start")  # loading works; whoever died at it was not ended by the model
@@ -102,8 +101,7 @@ class EvaluationWorker:
             self.note.say(READY)
 
     def _read(self, row: int) -> list[Request]:
-        (batch,) = self.batches.read_row_group(row, columns=["requests"], use_threads=False).to_pylist()
-        return list(map(to_request, batch["requests"]))
+        return list(map(to_request, self.batches.get_batch(row).to_pylist()))
 
     def _answer(self, number: int, asked: list[Request]) -> tuple[int, int]:
         """Answer one batch and commit it; returns its number of questions, and how many failed now."""

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from jmed.data.question import Question
 from jmed.evaluation.items import Item, Items, to_rows
-from jmed.evaluation.rows import Rows, take
 from jmed.evaluation.table import PLANNED, REQUESTS
+from jmed.rows import Rows, take
 from jmed.spool import Lazy, Spool, View
 
 PIECE = 5_000  # items that are written at once
@@ -42,11 +42,10 @@ class Batches(Lazy[list[Item]]):
         places = self._places(number)
         return self._items.rows["item_id"].slice(places.start, len(places))
 
-    def requests(self, number: int) -> pa.StructArray:
+    def requests(self, number: int) -> pa.Table:
         """Requests of a batch, of the schema REQUESTS."""
         places = self._places(number)
-        rows = self._items.rows.slice(places.start, len(places)).select(REQUESTS.names)
-        return rows.combine_chunks().to_struct_array().combine_chunks()
+        return self._items.rows.slice(places.start, len(places)).select(REQUESTS.names)
 
     def _at(self, number: int) -> list[Item]:
         return list(self._items.read(self._places(number)))

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from jmed.evaluation.attempts import Attempts
 from jmed.evaluation.plan import Plan
-from jmed.evaluation.rows import Rows
-from jmed.evaluation.table import BATCHES, RAW_ANSWERS
-from jmed.runs.files import write_groups, write_text
+from jmed.evaluation.table import RAW_ANSWERS, REQUESTS
+from jmed.rows import Rows
+from jmed.runs.files import write_batches, write_text
 from jmed.runs.folder import RunFolder
 
 GATHERED = 300  # batches whose answers are gathered at once: many small pieces make a table slow
@@ -46,12 +46,12 @@ class EvaluationFolder(RunFolder):
         return file.is_file() and is_answered(file, plan.batches.ids(number).to_pylist())
 
     def write_batches(self, plan: Plan, numbers: Iterable[int]) -> Path:
-        """The batches to ask, one row and row group each, so that a worker reads just the one it was given."""
+        """The batches to ask, a record batch each, so that a worker reads just the one it was given."""
         self.answers.mkdir(parents=True, exist_ok=True)
         self.attempts.prepare()
         write_text(plan.digest, self.work / PROMPTS)
-        file = self.work / "batches.parquet"
-        write_groups((_batch(n, plan.batches.requests(n)) for n in numbers), BATCHES, file, use_dictionary=False)
+        file = self.work / "batches.arrow"
+        write_batches(map(plan.batches.requests, numbers), REQUESTS, file)
         return file
 
     def read_answers(self, plan: Plan) -> pa.Table:
@@ -73,11 +73,6 @@ class EvaluationFolder(RunFolder):
         """Write results.json last: its presence says that the run is finished."""
         write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", self.path / "results.json")
         shutil.rmtree(self.work, ignore_errors=True)
-
-
-def _batch(number: int, requests: pa.StructArray) -> pa.Table:
-    """A row of BATCHES."""
-    return pa.table([[number], pa.ListArray.from_arrays([0, len(requests)], requests)], schema=BATCHES)
 
 
 def _read(file: Path, item_ids: pa.ChunkedArray) -> pa.Table:

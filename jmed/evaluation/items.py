@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from jmed.data.question import Question
-from jmed.evaluation.rows import read
 from jmed.evaluation.table import PLANNED
 from jmed.inference.request import Request
+from jmed.rows import read
 from jmed.spool import Lazy
 
 

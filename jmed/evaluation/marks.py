@@ -10,7 +10,7 @@ from jmed.data.question import LETTERS, Question
 from jmed.data.rotation import published_letters, rotate
 from jmed.evaluation.items import Item
 from jmed.evaluation.plan import Plan
-from jmed.evaluation.rows import read
+from jmed.rows import read
 from jmed.scoring.paper import cut_answer, paper_marks
 from jmed.scoring.reading import is_correct, read_answer
 

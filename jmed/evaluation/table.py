@@ -27,7 +27,8 @@ ANSWERS = pa.schema(
     ]
 )
 
-# The fields of a request, by their names.
+# The fields of a request, by their names. Workers read them from an Arrow file with a record batch a batch: it is the
+# unit that a worker is given, answers and commits.
 REQUESTS = pa.schema(
     [
         ("item_id", pa.string()),
@@ -41,9 +42,6 @@ REQUESTS = pa.schema(
 
 # What is planned: requests, and how they were made of their questions.
 PLANNED = pa.schema([*REQUESTS, ("template", pa.string()), ("method", pa.string()), ("rotation", pa.int64())])
-
-# One row a batch: it is the unit that a worker is given, answers and commits.
-BATCHES = pa.schema([("batch", pa.int64()), ("requests", pa.list_(pa.struct(list(REQUESTS))))])
 
 RAW_ANSWERS = pa.schema(
     [

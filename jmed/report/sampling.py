@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jmed.rows import gather
+
 Value = TypeVar("Value")
 
 LIMIT = 20_000  # questions of a page
@@ -42,8 +44,9 @@ class RunAnswers:
             return
         with pq.ParquetFile(self.table) as file:
             yield _nothing(file.schema_arrow, columns)
-            for batch in file.iter_batches(PIECE, columns=list(columns)):
-                yield batch.select(columns)
+            for group in range(file.num_row_groups):  # of all at once Arrow keeps what it has read
+                for batch in file.iter_batches(PIECE, [group], list(columns), use_threads=False):
+                    yield batch.select(columns)
 
 
 def _nothing(schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
@@ -65,7 +68,7 @@ def sample(runs: Sequence[RunAnswers], columns: Sequence[str], limit: int = LIMI
     rows = _rows(drawn, runs)
     names = sorted(_afford(drawn, rows, runs, budget), key=_natural)
     places = [[row for name in names for run, row in rows[name] if run == number] for number in range(len(runs))]
-    tables = [take(run.batches((*KEY, *columns)), mine) for run, mine in zip(runs, places, strict=True)]
+    tables = [gather(run.batches((*KEY, *columns)), mine) for run, mine in zip(runs, places, strict=True)]
     return Sample(names, tables, total)
 
 
@@ -112,20 +115,6 @@ def draw(names: Iterable[Name], limit: int) -> tuple[list[Name], int]:
     for name in names:
         drawn.add(name)
     return list(drawn.drawn()), drawn.total
-
-
-def take(batches: Iterable[pa.RecordBatch], rows: Sequence[int]) -> pa.Table:
-    """These rows in this order; batch by batch, for a column of a large table is too long for one array."""
-    order = np.argsort(rows, kind="stable")
-    ascending = np.asarray(rows, dtype=np.int64)[order]
-    pieces, start = [], 0
-    for batch in batches:
-        first, last = np.searchsorted(ascending, [start, start + len(batch)])
-        pieces.append(batch.take(pa.array(ascending[first:last] - start)))
-        start += len(batch)
-    back = np.empty(len(order), dtype=np.int64)
-    back[order] = np.arange(len(order))
-    return pa.Table.from_batches(pieces).combine_chunks().take(pa.array(back))
 
 
 def _names(run: RunAnswers) -> Iterator[Name]:

@@ -22,18 +22,22 @@ GROUP, PIECE = 10_000, 1_000  # rows that are written at once, and that are Pyth
 
 
 def write_table(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path, **options: Any) -> None:
-    """Write rows as Parquet, GROUP of them a row group; the file appears whole or not at all."""
+    """Write rows as Parquet, GROUP of them a row group; the file appears whole or not at all. `options`: of
+    ParquetWriter."""
     waiting = iter(rows)
     pieces = (pa.RecordBatch.from_pylist(some, schema) for some in iter(lambda: list(islice(waiting, PIECE)), []))
-    groups = iter(lambda: list(islice(pieces, GROUP // PIECE)), [])
-    write_groups((pa.Table.from_batches(group) for group in groups), schema, path, **options)
-
-
-def write_groups(groups: Iterable[pa.Table], schema: pa.Schema, path: Path, **options: Any) -> None:
-    """Write tables as Parquet, each a row group; the file appears whole or not at all. `options`: of ParquetWriter."""
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd", **options) as writer:
-        for group in groups:
-            writer.write_table(group)
+        while group := list(islice(pieces, GROUP // PIECE)):
+            writer.write_table(pa.Table.from_batches(group))
+
+
+def write_batches(batches: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
+    """Write tables into an Arrow file, each a record batch that can be read alone, also among very many; the file
+    appears whole or not at all. (Parquet keeps a kilobyte of every column of a row group in memory.)"""
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with whole(path) as temporary, pa.ipc.new_file(temporary, schema, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(*batch.combine_chunks().to_batches())
 
 
 def write_text(text: str, path: Path) -> None:

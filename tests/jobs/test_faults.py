@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -56,7 +57,7 @@ class Killer(threading.Thread):
     def __init__(self, output_dir: Path, item_id: str) -> None:
         super().__init__(daemon=True)
         self.attempts, self.item_id = output_dir / "unfinished" / "attempts", item_id
-        self.batches = output_dir / "unfinished" / "batches.parquet"
+        self.batches = output_dir / "unfinished" / "batches.arrow"
         self.kills: list[str] = []
         self.ended = threading.Event()
 
@@ -83,9 +84,9 @@ class Killer(threading.Thread):
         if not self.batches.exists():
             return []
         if not hasattr(self, "batch"):
-            rows = pq.read_table(self.batches).to_pylist()
-            asked = {row["batch"]: [request["item_id"] for request in row["requests"]] for row in rows}
-            self.batch = next(number for number, ids in asked.items() if self.item_id in ids)
+            batches = pa.ipc.open_file(self.batches)  # of a new run: batch 0, batch 1, and so on
+            asked = [batches.get_batch(row)["item_id"].to_pylist() for row in range(batches.num_record_batches)]
+            self.batch = next(number for number, ids in enumerate(asked) if self.item_id in ids)
         return [alone] if len(self.kills) >= SUSPICION else [alone, f"batch-{self.batch}"]
 
 

@@ -20,10 +20,10 @@ from jmed.distributed import pipeline
 from jmed.distributed.capacity import Workers
 from jmed.distributed.worker import EvaluationWorker, Task
 from jmed.evaluation.attempts import Attempts
-from jmed.evaluation.table import BATCHES
+from jmed.evaluation.table import REQUESTS
 from jmed.inference.request import Answer, Request
 from jmed.models.source import ModelSource
-from jmed.runs.files import write_groups
+from jmed.runs.files import write_batches
 from tests.conftest import ROOT
 from tests.jobs.conftest import LocalRay
 
@@ -71,10 +71,10 @@ def run(folder: Path, seconds: Sequence[float]) -> list[list[str]]:
     answers.mkdir()
     attempts.prepare()
     requests = [vars(Request(f"q{n}", str(slow))) for n, slow in enumerate(seconds)]
-    rows = (pa.Table.from_pylist([{"batch": n, "requests": [one]}], BATCHES) for n, one in enumerate(requests))
-    write_groups(rows, BATCHES, folder / "batches.parquet")
+    file = folder / "batches.arrow"
+    write_batches((pa.Table.from_pylist([request], REQUESTS) for request in requests), REQUESTS, file)
     source = ModelSource("sleeper", folder, None, "none", "float32")
-    config, file = ModelConfig(path="none"), folder / "batches.parquet"
+    config = ModelConfig(path="none")
     task = Task(source, config, folder, file, answers, attempts, WORKERS, threads=1, offline=True)
     done = list(pipeline.stream(range(len(seconds)), task, Workers(WORKERS, 0, 1, 0.9)))
     assert sum(row["questions"] for row in done) == len(seconds)

@@ -514,7 +514,7 @@ def measured_table() -> str:
     rows = [
         ["prompt (mean of seven benchmarks, both languages)", f"{size(sizes['prompt_bytes'])} a question"],
         ["a question in the workers' batches, as Arrow", size(sizes["arrow_bytes"])],
-        ["the same in `batches.parquet`", size(sizes["batches_file_bytes"])],
+        ["the same in `batches.arrow`", size(sizes["batches_file_bytes"])],
         *[[f"the driver's own memory, {one['questions']:,} questions", size(one["memory"])] for one in many["runs"]],
         ["planning", f"{planning['questions_per_second']:,.0f} questions/s"],
         ["commits of one process (`write_table`, 27 answers)", f"{commits['empty']:.0f}/s"],

@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from jmed.configuration.schema import EvaluateConfig, ModelConfig
 from jmed.evaluation.batches import TokenCounter, lengths_of
 from jmed.evaluation.folder import EvaluationFolder, answer_file, is_answered
 from jmed.evaluation.plan import Plan, plan_evaluation
-from jmed.evaluation.table import BATCHES, RAW_ANSWERS
+from jmed.evaluation.table import RAW_ANSWERS, REQUESTS
 from jmed.inference.request import Request
-from jmed.runs.files import write_groups, write_table
+from jmed.runs.files import write_batches, write_table
 
 FILE = Path(__file__).with_suffix("").with_name("scaling.json")
 BENCHMARKS = ["igakuqa", "yakugakuqa", "jmmlu", "mmlu", "medqa", "medmcqa", "pubmedqa"]
@@ -205,11 +204,11 @@ class _Nothing:
     """A worker that reads its requests and answers at once."""
 
     def __init__(self, file: str) -> None:
-        self.file = pq.ParquetFile(file)
+        self.file = pa.ipc.open_file(file)
 
     def __call__(self, batches: Any) -> dict[str, list[int]]:
-        (batch,) = self.file.read_row_group(batches["row"][0].as_py()).to_pylist()
-        return {"batch": [batch["batch"]], "questions": [len(batch["requests"])]}
+        requests = self.file.get_batch(batches["row"][0].as_py()).to_pylist()
+        return {"batch": batches["batch"].to_pylist(), "questions": [len(requests)]}
 
 
 def _stream(size: int) -> dict[str, float]:
@@ -220,10 +219,10 @@ def _stream(size: int) -> dict[str, float]:
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     request = vars(Request("igakuqa/112-A-1/ja/choice-text/generate", "x" * 900))
-    rows = ({"batch": n, "requests": [request] * ROWS} for n in range(STREAMED))
+    batch = pa.Table.from_pylist([request] * ROWS, REQUESTS)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "batches.parquet"
-        write_groups((pa.Table.from_pylist([row], BATCHES) for row in rows), BATCHES, file)
+        file = Path(folder) / "batches.arrow"
+        write_batches([batch] * STREAMED, REQUESTS, file)
         blocks = [pa.table({"batch": [n], "row": [n]}) for n in range(STREAMED)]
         answered = ray.data.from_arrow(blocks).map_batches(
             _Nothing, fn_constructor_args=(str(file),), batch_size=1, batch_format="pyarrow", num_cpus=1,

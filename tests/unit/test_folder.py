@@ -23,10 +23,10 @@ from jmed.evaluation.batches import Batches
 from jmed.evaluation.folder import EvaluationFolder, answer_file
 from jmed.evaluation.items import Item, Items, to_rows
 from jmed.evaluation.plan import Plan
-from jmed.evaluation.rows import read
-from jmed.evaluation.table import ANSWERS, BATCHES, RAW_ANSWERS
+from jmed.evaluation.table import ANSWERS, RAW_ANSWERS, REQUESTS
 from jmed.inference.request import Request
-from jmed.runs.files import write_table, write_text
+from jmed.rows import read
+from jmed.runs.files import GROUP, PIECE, write_batches, write_table, write_text
 from jmed.runs.folder import FORMAT
 from jmed.spool import View
 
@@ -113,9 +113,12 @@ def test_an_unfinished_run_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     assert not again.finished
     assert again.unanswered(plan) == [0, 2]
     assert again.write_batches(plan, [0, 2]) == file
-    rows = pq.read_table(file).to_pylist()
-    assert [row["batch"] for row in rows] == [0, 2]
-    assert rows[0]["requests"] == [
+    batches = pa.ipc.open_file(file)
+    assert [batches.get_batch(row)["item_id"].to_pylist() for row in range(batches.num_record_batches)] == [
+        ["a", "b"],
+        ["e"],
+    ]
+    assert batches.get_batch(0).to_pylist() == [
         {**vars(item.request), "continuations": list(item.request.continuations)} for item in plan.batches[0]
     ]
     assert names(again.answers) == {"000001.parquet"}
@@ -353,20 +356,22 @@ def test_files_are_written_over_and_leave_nothing_beside_them(tmp_path: Path) ->
     for text in ("one", "二\n", ""):
         write_text(text, tmp_path / "t.txt")
         assert (tmp_path / "t.txt").read_text("utf-8") == text
-    for n in (3, 0):
-        requests = [{**vars(_item("a").request), "continuations": [" A", " B"]}] * n
-        rows: list[dict[str, Any]] = [{"batch": 0, "requests": requests}]
-        write_table(rows, BATCHES, tmp_path / "t.parquet")
+    for n in (3, 0, 2 * GROUP + PIECE + 1):
+        rows = [{**vars(_item("a").request), "continuations": [" A", " B"]}] * n
+        write_table(rows, REQUESTS, tmp_path / "t.parquet")
         table = pq.read_table(tmp_path / "t.parquet")
         assert table.to_pylist() == rows
-        assert table.schema.equals(BATCHES)
-    assert names(tmp_path) == {"t.txt", "t.parquet"}
+        assert table.schema.equals(REQUESTS)
+        write_batches([table] * bool(n), REQUESTS, tmp_path / "t.arrow")
+        assert pa.ipc.open_file(tmp_path / "t.arrow").read_all().equals(table)
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 3
+    assert names(tmp_path) == {"t.txt", "t.parquet", "t.arrow"}
 
 
 def test_a_row_of_the_wrong_type_changes_nothing(tmp_path: Path) -> None:
-    write_table([], BATCHES, tmp_path / "t.parquet")
+    write_table([], REQUESTS, tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="Could not convert"):
-        write_table([{"batch": "one"}], BATCHES, tmp_path / "t.parquet")
+        write_table([{"max_new_tokens": "one"}], REQUESTS, tmp_path / "t.parquet")
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 0
     assert names(tmp_path) == {"t.parquet"}
 

@@ -163,6 +163,26 @@ def test_a_folder_that_does_not_answer_is_named_and_does_not_hold_the_job(run: P
     assert time.monotonic() - begun < 5
 
 
+def test_a_worker_that_goes_on_to_its_next_batch_shows_that_something_is_done(run: Path) -> None:
+    """Ray tells of several batches at once, perhaps minutes later."""
+    folder = FolderWatch(run, run / "unfinished", lambda: None)
+    first, anew = (Notepad(run / "unfinished", "1", "node") for _ in range(2))
+    steps = [(first, LOADING), (first, READY), (first, ANSWERING), (first, ANSWERING), (first, READY)]
+    steps += [(anew, LOADING), (anew, READY), (anew, ANSWERING), (anew, READY), (anew, ANSWERING)]
+    went_on = []
+    for number, (pad, state) in enumerate(steps):
+        pad.say(state)
+        before = folder.answered
+        folder._look_once()
+        if folder.answered != before:
+            went_on.append(number)
+    assert went_on == [3, 9]
+    with beating(run) as heart:
+        heart.asking, heart.folder.answered = True, time.monotonic() + 5
+        until(lambda: heart.moved == heart.folder.answered)
+        assert heart.state == "running"
+
+
 def surroundings(notes: dict[str, Note], changed: dict[str, float], need: Need) -> tuple[FolderWatch, RayWatch]:
     """Two machines of 2 CPUs and a GPU, as the watchers saw them."""
     folder = FolderWatch(Path("/run"), Path("/run/unfinished"), lambda: None)

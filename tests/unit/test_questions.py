@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jmed.report.questions import GROUP, Questions, cut, mark, pack
-from jmed.report.sampling import LONGEST, RunAnswers, draw, take
+from jmed.report.sampling import LONGEST, RunAnswers, draw
+from jmed.rows import gather
 from tests.page_kit import answer, known, table
 
 
@@ -97,7 +98,7 @@ def test_the_draw_is_a_set_whatever_the_order(names: list[tuple[str, str]], limi
 def test_rows_are_taken_in_their_order(rows: list[int]) -> None:
     pieces = [table([answer(f"q{n}", "ja") for n in range(start, start + 10)]) for start in (0, 10, 20)]
     whole = pa.concat_tables(pieces)
-    assert take(whole.to_batches(), rows)["question_id"].to_pylist() == [f"q{n}" for n in rows]
+    assert gather(whole.to_batches(), rows)["question_id"].to_pylist() == [f"q{n}" for n in rows]
 
 
 @given(st.recursive(st.text() | st.integers() | st.booleans() | st.none(), st.lists, max_leaves=20))
