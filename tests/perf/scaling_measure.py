@@ -38,7 +38,7 @@ ROWS = 27  # answers a file; at 8,192 tokens a batch of generate holds about 19,
 SECONDS = 5.0  # of each timing
 CROWD = 100_000  # files in a full folder
 ACTORS = (0, 20, 40)
-MANY = (50_000, 100_000)  # questions
+MANY = (100_000, 1_000_000)
 POOLS = (2, 8)  # actors of a pool
 STREAMED = 1500  # batches through a pool
 

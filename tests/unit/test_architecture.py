@@ -19,10 +19,10 @@ MAY_IMPORT = {
     "runs": {"runs", "errors", "untrusted"},
     "models": {"models", "configuration", "data", "storage", "runs", "errors", "offline", "untrusted"},
     "inference": {"inference", "models"},
-    "report": {"report", "data", "scoring", "runs", "errors", "untrusted"},
+    "report": {"report", "data", "scoring", "runs", "errors", "rows", "untrusted"},
     "evaluation": {
         "evaluation", "configuration", "data", "prompts", "models", "inference", "scoring", "statistics", "report",
-        "storage", "runs", "errors", "spool",
+        "storage", "runs", "errors", "rows", "spool",
     },
     "training": {
         "training", "configuration", "data", "prompts", "models", "inference", "evaluation", "statistics", "report",
