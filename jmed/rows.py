@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from jmed.spool import BUFFER, disk_of_temporary_files
 
-TAKEN = 20_000  # rows that are taken at once: each time every piece of the table is looked at
+# Rows taken at once, and their bytes if all were equally long: each time every piece of the table is looked at.
+TAKEN, TAKEN_BYTES = 20_000, 64 * 1024**2
 READ = 1_000  # that are Python's objects at once, which then stay in the processor's cache
 
 
@@ -35,10 +36,11 @@ class Rows:
 
 
 def take(table: pa.Table, places: Sequence[int]) -> Iterator[pa.Table]:
-    """The rows at these places, in this order, TAKEN at a time."""
+    """The rows at these places, in this order, some at a time."""
     batches = table.to_batches()
-    for start in range(0, len(places), TAKEN):
-        some = places[start : start + TAKEN]
+    count = max(1, min(TAKEN, TAKEN_BYTES * len(table) // max(1, table.nbytes)))
+    for start in range(0, len(places), count):
+        some = places[start : start + count]
         if isinstance(some, range) and some.step == 1:
             yield table.slice(some.start, len(some))
         else:

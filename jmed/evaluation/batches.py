@@ -17,7 +17,7 @@ from jmed.evaluation.table import PLANNED, REQUESTS
 from jmed.rows import Rows, take
 from jmed.spool import Lazy, Spool, View
 
-PIECE = 5_000  # items that are written at once
+PIECE, SIGNS = 5_000, 16_000_000  # items that are written at once, and characters of their prompts
 COUNTED = 500  # items whose tokens are counted at once: an encoding takes ten times the memory of its text
 AHEAD = 2 * PIECE // COUNTED  # so many counts may wait
 FILLED = 0.6  # of a batch's width is the least that each row fills: more rows are worth some padding
@@ -45,7 +45,7 @@ class Batches(Lazy[list[Item]]):
     def requests(self, number: int) -> pa.Table:
         """Requests of a batch, of the schema REQUESTS."""
         places = self._places(number)
-        return self._items.rows.slice(places.start, len(places)).select(REQUESTS.names)
+        return self._items.rows.slice(places.start, len(places)).select(REQUESTS.names).cast(REQUESTS)
 
     def _at(self, number: int) -> list[Item]:
         return list(self._items.read(self._places(number)))
@@ -65,6 +65,7 @@ class Planned:
         self._rows = Rows(PLANNED)
         self._lengths = array("i")
         self._waiting: list[Item] = []
+        self._signs = 0  # of their prompts
         self._counter = ThreadPoolExecutor(1, "Tokens")
         self._counts: deque[Future[list[int]]] = deque()
 
@@ -74,7 +75,8 @@ class Planned:
     def add(self, item: Item) -> None:
         self._questions.append(item.question)
         self._waiting.append(item)
-        if len(self._waiting) == PIECE:
+        self._signs += len(item.request.prompt)
+        if len(self._waiting) == PIECE or self._signs >= SIGNS:
             self._write()
 
     def grouped(self, budget: int, max_length: int) -> tuple[View[Item], Batches]:
@@ -101,7 +103,7 @@ class Planned:
             self._counts.append(self._counter.submit(lengths_of, some, self.count))
         for item in self._waiting:
             self.digest.update(repr(tuple(vars(item.request).values())).encode())
-        self._waiting = []
+        self._waiting, self._signs = [], 0
         self._take_counts(AHEAD)
 
     def _take_counts(self, left: int) -> None:

@@ -40,8 +40,16 @@ REQUESTS = pa.schema(
     ]
 )
 
-# What is planned: requests, and how they were made of their questions.
-PLANNED = pa.schema([*REQUESTS, ("template", pa.string()), ("method", pa.string()), ("rotation", pa.int64())])
+# What is planned: requests, and how they were made of their questions. Some thousand long prompts may pass the 2 GiB of a
+# column of `string`.
+PLANNED = pa.schema(
+    [
+        *REQUESTS.set(REQUESTS.get_field_index("prompt"), pa.field("prompt", pa.large_string())),
+        ("template", pa.string()),
+        ("method", pa.string()),
+        ("rotation", pa.int64()),
+    ]
+)
 
 RAW_ANSWERS = pa.schema(
     [
