@@ -40,8 +40,8 @@ REQUESTS = pa.schema(
     ]
 )
 
-# What is planned: requests, and how they were made of their questions. Some thousand long prompts may pass the 2 GiB of a
-# column of `string`.
+# What is planned: requests, and how they were made of their questions. Some thousand long prompts may pass the 2 GiB of
+# a column of `string`.
 PLANNED = pa.schema(
     [
         *REQUESTS.set(REQUESTS.get_field_index("prompt"), pa.field("prompt", pa.large_string())),

@@ -75,12 +75,13 @@ def sample(runs: Sequence[RunAnswers], columns: Sequence[str], limit: int = LIMI
 class Draw(Generic[Value]):
     """At most `limit` of the different names, drawn evenly, with a value of each.
 
-    The names with the smallest hashes (a bottom-k sample): memory for eight bytes a name and for the drawn.
+    The names with the smallest hashes (a bottom-k sample): memory for the drawn, and, if names are counted, eight bytes
+    a name.
     """
 
-    def __init__(self, limit: int, empty: Callable[[], Value]) -> None:
-        """`empty` makes the value of a name that is new."""
-        self._limit, self._empty = limit, empty
+    def __init__(self, limit: int, empty: Callable[[], Value], counting: bool = False) -> None:
+        """`empty` makes the value of a name that is new; `counting`: `total` is wanted."""
+        self._limit, self._empty, self._counting = limit, empty, counting
         self._drawn: dict[bytes, tuple[Name, Value]] = {}
         self._bound = b"\xff" * 9
         self._seen = array("Q")
@@ -88,7 +89,8 @@ class Draw(Generic[Value]):
     def add(self, name: Name) -> Value | None:
         """The value of the name, if it may be among the drawn."""
         digest = hashlib.blake2b("\0".join(name).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        self._seen.append(int.from_bytes(digest))
+        if self._counting:
+            self._seen.append(int.from_bytes(digest))
         if digest not in self._drawn and len(self._drawn) >= 2 * self._limit:
             ordered = sorted(self._drawn)
             self._bound = ordered[self._limit]
@@ -106,12 +108,14 @@ class Draw(Generic[Value]):
     @property
     def total(self) -> int:
         """Different names there were."""
-        return len(np.unique(np.asarray(self._seen)))
+        seen = np.asarray(self._seen)
+        seen.sort()  # in its place: a copy would be as large
+        return min(1, len(seen)) + int(np.count_nonzero(seen[1:] != seen[:-1]))
 
 
 def draw(names: Iterable[Name], limit: int) -> tuple[list[Name], int]:
     """At most `limit` of the different names, in the order of the draw; and how many there are."""
-    drawn = Draw[None](limit, lambda: None)
+    drawn = Draw[None](limit, lambda: None, counting=True)
     for name in names:
         drawn.add(name)
     return list(drawn.drawn()), drawn.total
