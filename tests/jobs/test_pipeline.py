@@ -102,6 +102,7 @@ def test_a_worker_dies_in_the_middle_of_a_turn(
     """What it has committed is not asked again; the rest is, once."""
     monkeypatch.setattr(pipeline, "EvaluationWorker", DeadlyWorker)
     monkeypatch.setattr(pipeline, "TURNS", 1)
+    monkeypatch.setattr(pipeline, "MOST", 8)
     assert pipeline._pace(COUNT, WORKERS) == (8, pipeline.IN_HAND)
     assert run(tmp_path, [0.0] * COUNT) == [["a"]] * COUNT
     asked = Counter((tmp_path / "asked").read_text("utf-8").split())
@@ -110,7 +111,7 @@ def test_a_worker_dies_in_the_middle_of_a_turn(
 
 @pytest.mark.parametrize(
     ("batches", "workers", "size", "in_hand"),
-    [(28, 2, 1, 1), (399, 2, 1, 1), (400, 2, 1, 2), (800, 2, 2, 2), (14_700, 2, 8, 2), (14_700, 64, 1, 2)],
+    [(28, 2, 1, 1), (399, 2, 1, 1), (400, 2, 1, 2), (800, 2, 2, 2), (14_700, 2, 32, 2), (14_700, 64, 1, 2)],
 )
 def test_a_worker_is_given_more_at_once_where_that_is_little_beside_the_whole(
     batches: int, workers: int, size: int, in_hand: int
