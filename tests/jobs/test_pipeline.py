@@ -28,7 +28,6 @@ from tests.conftest import ROOT
 from tests.jobs.conftest import LocalRay
 
 COUNT, WORKERS = 24, 2
-IDLE = 0.08  # seconds; Ray's own wait is 0.1 s
 
 
 class Sleeper:
@@ -85,15 +84,26 @@ def run(folder: Path, seconds: Sequence[float]) -> list[list[str]]:
 def test_workers_do_not_wait_for_each_other(
     tmp_path: Path, local_ray: LocalRay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two workers whose batches never end together: soon behind each batch comes the next."""
+    """Two workers whose batches never end together: behind each batch comes the next, whatever the other one does.
+
+    Beside a Ray that waits for both: how long it takes besides depends on the machine and on its day.
+    """
     monkeypatch.setattr(pipeline, "EvaluationWorker", SleepingWorker)
-    said = run(tmp_path, [0.2 + 0.03 * (n % 5) for n in range(COUNT)])
+    ours = idle_seconds(tmp_path / "ours")
+    monkeypatch.setattr(pipeline, "LOOK", 1.0)
+    waiting = idle_seconds(tmp_path / "waiting")
+    assert ours < 0.75 * waiting, (ours, waiting)
+
+
+def idle_seconds(folder: Path) -> float:
+    """Between two batches of a worker, in the mean."""
+    folder.mkdir()
     times = defaultdict(list)
-    for worker, begun, ended in sorted(said, key=lambda one: float(one[1])):
+    for worker, begun, ended in run(folder, [0.2 + 0.2 * (n % 4) for n in range(COUNT)]):
         times[worker].append((float(begun), float(ended)))
     assert len(times) == WORKERS
-    idle = [then - end for one in times.values() for (_, end), (then, _) in itertools.pairwise(one)]
-    assert statistics.median(idle) < IDLE, idle
+    ordered = map(sorted, times.values())
+    return statistics.mean(then - end for one in ordered for (_, end), (then, _) in itertools.pairwise(one))
 
 
 def test_a_worker_dies_in_the_middle_of_a_turn(
