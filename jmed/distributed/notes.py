@@ -36,8 +36,7 @@ class Notepad:
         self.batches += state in (ANSWERING, EXAMINING)
         note = Note(state, socket.gethostname(), self.node, self.batches)
         with contextlib.suppress(OSError):
-            if self.batches <= 1:
-                self.path.parent.mkdir(exist_ok=True)
+            self.path.parent.mkdir(exist_ok=True)
             self.path.write_text(json.dumps(vars(note)), encoding="utf-8")
 
 

@@ -60,8 +60,7 @@ def mark_item(item: Item, answer: Mapping[str, Any], model: str, scoring: str) -
     row["correct"] = is_correct(prediction, question)
     if item.rotation:  # the paper's evaluator asks in the published order only
         return replace(finish_row(question, row, prediction, "", "strict"), rotation=item.rotation)
-    paper_answer = cut_answer(response, request.prompt) if scoring == "paper" else ""
-    return finish_row(question, row, prediction, paper_answer, scoring)
+    return finish_row(question, row, prediction, cut_answer(response, request.prompt), scoring)
 
 
 def row_head(question: Question, item_id: str, prompt: str, method: str, model: str) -> dict[str, Any]:

@@ -77,12 +77,8 @@ def is_correct(prediction: tuple[str, ...] | None, question: Question) -> bool:
     """
     if question.every_answer_counts:
         return True
-    if prediction is None:
-        return False
-    if question.choices:
-        letters = set(prediction)
-        return any([letters == set(answer) for answer in question.accepted + question.equivalents])
-    return any(_same(prediction, answer) for answer in question.accepted + question.equivalents)
+    answers = question.accepted + question.equivalents
+    return prediction is not None and any(_same(prediction, answer, question) for answer in answers)
 
 
 def is_correct_verbatim(prediction: tuple[str, ...], question: Question) -> bool:
@@ -90,9 +86,8 @@ def is_correct_verbatim(prediction: tuple[str, ...], question: Question) -> bool
     return question.every_answer_counts or prediction in question.accepted
 
 
-def _same(prediction: tuple[str, ...], answer: tuple[str, ...]) -> bool:
-    """Of a question without choices: the same number, or the same letters of pictures."""
-    if len(prediction) != 1 or len(answer) != 1:
+def _same(prediction: tuple[str, ...], answer: tuple[str, ...], question: Question) -> bool:
+    if question.choices or len(prediction) != 1 or len(answer) != 1:
         return set(prediction) == set(answer)
     value = number_value(prediction[0])
     return prediction == answer or (value is not None and value == number_value(answer[0]))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ray.data._internal.execution import streaming_executor_state
 
 from jmed.configuration.schema import ModelConfig
 from jmed.distributed import pipeline
@@ -90,6 +91,7 @@ def test_workers_do_not_wait_for_each_other(
     """
     monkeypatch.setattr(pipeline, "EvaluationWorker", SleepingWorker)
     ours = idle_seconds(tmp_path / "ours")
+    assert streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S == pipeline.LOOK < 0.03  # Ray's own is 0.1 s
     monkeypatch.setattr(pipeline, "LOOK", 1.0)
     waiting = idle_seconds(tmp_path / "waiting")
     assert ours < 0.75 * waiting, (ours, waiting)
