@@ -3,7 +3,6 @@
 import mmap
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,16 +34,16 @@ class Rows:
         return pa.ipc.open_stream(pa.py_buffer(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))).read_all()
 
 
-def take(table: pa.Table, places: Sequence[int]) -> Iterator[pa.Table]:
-    """The rows at these places, in this order, some at a time."""
-    batches = table.to_batches()
-    count = max(1, min(TAKEN, TAKEN_BYTES * len(table) // max(1, table.nbytes)))
-    for start in range(0, len(places), count):
-        some = places[start : start + count]
+def take(places: Sequence[int], *tables: pa.Table) -> Iterator[tuple[pa.Table, ...]]:
+    """The rows at these places, in this order, some at a time; of tables that are equally long, the same of each."""
+    batches = [table.to_batches() for table in tables]
+    count = min(max(1, TAKEN_BYTES * len(table) // max(1, table.nbytes)) for table in tables)
+    for start in range(0, len(places), min(TAKEN, count)):
+        some = places[start : start + min(TAKEN, count)]
         if isinstance(some, range) and some.step == 1:
-            yield table.slice(some.start, len(some))
+            yield tuple(table.slice(some.start, len(some)) for table in tables)
         else:
-            yield gather(batches, some)
+            yield tuple(gather(pieces, some) for pieces in batches)
 
 
 def gather(batches: Iterable[pa.RecordBatch], places: Sequence[int]) -> pa.Table:
@@ -67,8 +66,8 @@ def gather(batches: Iterable[pa.RecordBatch], places: Sequence[int]) -> pa.Table
     return pa.Table.from_batches(pieces).combine_chunks().take(pa.array(back))
 
 
-def read(table: pa.Table, places: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The same rows one by one."""
-    for taken in take(table, places):
-        for start in range(0, len(taken), READ):
-            yield from taken.slice(start, READ).to_pylist()
+def read(places: Sequence[int], *tables: pa.Table) -> Iterator[tuple[pa.Table, ...]]:
+    """The same rows, as few at a time as may well be Python's objects."""
+    for taken in take(places, *tables):
+        for start in range(0, len(taken[0]), READ):
+            yield tuple(table.slice(start, READ) for table in taken)

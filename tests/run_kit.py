@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from jmed.comparison.compare import make_comparison
 from jmed.comparison.facts import read_facts
@@ -18,11 +19,11 @@ from jmed.data.question import LETTERS, Question
 from jmed.data.readers import mini as mini_reader
 from jmed.data.rotation import rotate
 from jmed.evaluation.folder import EvaluationFolder
-from jmed.evaluation.items import Item
-from jmed.evaluation.marks import Marked, mark_item
+from jmed.evaluation.items import Item, to_rows
+from jmed.evaluation.marks import Piece, mark
 from jmed.evaluation.results import make_results
-from jmed.evaluation.table import ANSWERS
-from jmed.inference.request import Request
+from jmed.evaluation.table import ANSWERS, RAW_ANSWERS
+from jmed.inference.request import Answer, Request
 from jmed.runs.files import write_table
 from jmed.runs.hashes import file_hashes
 
@@ -37,20 +38,21 @@ def question(question_id: str, language: str = "ja", benchmark: str = "mini", **
     return Question(benchmark, question_id, language, **known)
 
 
-def answered(one: Question, letter: str, *, prompt: str = "letters", rotation: int = 0, sure: float = 1.0) -> Marked:
+def answered(one: Question, letter: str, *, prompt: str = "letters", rotation: int = 0, sure: float = 1.0) -> Piece:
     """The question answered by the method letters with this letter of the published order, marked as evaluate does."""
     shown = rotate(one, rotation)
     place = (LETTERS.index(letter) - rotation) % len(one.choices)
     request = Request(make_item_id(one, prompt, "letters", rotation), f"{shown.text}", (" A",) * len(one.choices), 1)
     logprobs = [-sure if number != place else -0.1 for number in range(len(one.choices))]
-    raw = {"logprobs": logprobs, "response": "", "error": None, "tokens_in": 40 + 10 * (one.language == "ja"),
-           "tokens_out": 1}  # fmt: skip
-    return mark_item(Item(one, request, prompt, "letters", rotation), raw, "", "strict")
+    answer = Answer(request.item_id, "", tuple(logprobs), 40 + 10 * (one.language == "ja"), 1)
+    asked = pa.Table.from_batches([to_rows([Item(one, request, prompt, "letters", rotation)])])
+    given = pa.Table.from_pylist([vars(answer)], RAW_ANSWERS)
+    return Piece(asked, given, [mark(one, asked.to_pylist()[0], vars(answer), "strict")])
 
 
 def write_run(
     folder: Path,
-    marked: Sequence[Marked],
+    pieces: Iterable[Piece],
     *,
     model: str = "base",
     files: Iterable[Path] = (),
@@ -59,9 +61,8 @@ def write_run(
     **keys: Any,
 ) -> Path:
     """An evaluation's finished output folder; `identity` and `record` are merged into those of run.yaml."""
-    marked = [
-        replace(one, row=one.row | {"model": model}) for one in sorted(marked, key=lambda one: one.row["item_id"])
-    ]
+    pieces = sorted(pieces, key=lambda piece: piece.asked["item_id"][0].as_py())
+    marked = [one for piece in pieces for one in piece.marked]
     named = sorted({one.question.benchmark for one in marked})
     config = EvaluateConfig.model_validate(
         {"model": {"path": model}, "benchmarks": named, "method": "letters", "output_dir": str(folder), **keys}
@@ -74,7 +75,7 @@ def write_run(
     made.begin(config, {"model_folder": "", "adapter_folder": None, "cluster": CLUSTER} | (record or {}))
     timing = {"seconds": 20.0, "questions_asked": len(marked)}
     results = make_results(model, marked, [one.question for one in marked if one.question.exam], Counter(), timing)
-    write_table([one.row for one in marked], ANSWERS, folder / "answers.parquet")
+    write_table((piece.rows(model) for piece in pieces), ANSWERS, folder / "answers.parquet")
     made.end(results)
     return folder
 
@@ -83,7 +84,7 @@ def mini(language: str) -> list[Question]:
     return [one for one in catalogue.load("mini", language, None) if one.n_answers == 1]
 
 
-def sit_mini(right: int, *, languages: Sequence[str] = ("ja", "en"), skip: int = 0, **how: Any) -> list[Marked]:
+def sit_mini(right: int, *, languages: Sequence[str] = ("ja", "en"), skip: int = 0, **how: Any) -> list[Piece]:
     """The questions of `mini` with one answer; `right` of them right, after the first `skip`, the others wrong."""
     found = []
     for language in languages:

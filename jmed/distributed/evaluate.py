@@ -46,7 +46,7 @@ def evaluate(config: EvaluateConfig) -> None:
         asked = _ask(config, source, plan, folder, heart)
         answers = folder.read_answers(plan)
         timing = _timing(time.monotonic() - begun, asked, answers)
-        marked = mark_answers(plan, answers, source.name, config.scoring)
+        marked = mark_answers(plan, answers, config.scoring)
         write_results(folder, source.name, marked, plan.exam_questions, plan.left_out, timing)
 
 

@@ -111,6 +111,7 @@ class EvaluationWorker:
             return len(asked), 0
         begun = time.perf_counter()
         answers = [vars(answer) for answer in self.asker.answer(number, asked)]
-        persistently(lambda: write_table(answers, RAW_ANSWERS, file, use_dictionary=False))
+        table = pa.Table.from_pylist(answers, RAW_ANSWERS)
+        persistently(lambda: write_table([table], RAW_ANSWERS, file, use_dictionary=False))
         self.metrics.answered(answers, time.perf_counter() - begun)
         return len(asked), sum(answer["error"] is not None for answer in answers)

@@ -28,7 +28,7 @@ class Batches(Lazy[list[Item]]):
 
     def __init__(self, items: Items, starts: Sequence[int]) -> None:
         """`starts`: where each batch begins."""
-        self._items, self._starts = items, starts
+        self.items, self._starts = items, starts
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -40,18 +40,18 @@ class Batches(Lazy[list[Item]]):
     def ids(self, number: int) -> pa.ChunkedArray:
         """Ids of the items of a batch, as texts."""
         places = self._places(number)
-        return self._items.rows["item_id"].slice(places.start, len(places))
+        return self.items.rows["item_id"].slice(places.start, len(places))
 
     def requests(self, number: int) -> pa.Table:
         """Requests of a batch, of the schema REQUESTS."""
         places = self._places(number)
-        return self._items.rows.slice(places.start, len(places)).select(REQUESTS.names).cast(REQUESTS)
+        return self.items.rows.slice(places.start, len(places)).select(REQUESTS.names).cast(REQUESTS)
 
     def _at(self, number: int) -> list[Item]:
-        return list(self._items.read(self._places(number)))
+        return list(self.items.read(self._places(number)))
 
     def _places(self, number: int) -> range:
-        end = self._starts[number + 1] if number + 1 < len(self._starts) else len(self._items)
+        end = self._starts[number + 1] if number + 1 < len(self._starts) else len(self.items)
         return range(self._starts[number], end)
 
 
@@ -133,7 +133,7 @@ def numbers(values: np.ndarray) -> Sequence[int]:
 def _in_order(rows: pa.Table, order: Sequence[int]) -> pa.Table:
     """The rows in this order, again on disk."""
     ordered = Rows(rows.schema)
-    for some in take(rows, order):
+    for (some,) in take(order, rows):
         ordered.append(some)
     return ordered.table()
 

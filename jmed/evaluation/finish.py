@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from jmed.data.question import Question
 from jmed.evaluation.folder import EvaluationFolder
-from jmed.evaluation.marks import Marked
+from jmed.evaluation.marks import Piece
 from jmed.evaluation.results import Tally
 from jmed.evaluation.table import ANSWERS
 from jmed.report.page import write_run_page
@@ -20,24 +22,25 @@ from jmed.runs.files import write_table
 def write_results(
     folder: EvaluationFolder,
     model: str,
-    marked: Iterable[Marked],
+    pieces: Iterable[Piece],
     exam_questions: Sequence[Question],
     left_out: Counter[tuple[str, str, str]],
     timing: dict[str, Any],
 ) -> None:
     """Write every file of the contract, results.json last, and print the figures.
 
-    `marked` comes in the order of the item ids, and is read once: there may be a million.
+    `pieces` come in the order of the item ids, and are read once: there may be a million answers.
     """
     tally, shown = Tally(), Draw[dict[str, Question]](LIMIT, dict)
     file = folder.path / "answers.parquet"
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for one in marked:
-            tally.add(one)
-            if (by_language := shown.add((one.question.benchmark, one.question.question_id))) is not None:
-                by_language[one.question.language] = one.question
-            yield one.row
+    def rows() -> Iterator[pa.Table]:
+        for piece in pieces:
+            for one in piece.marked:
+                tally.add(one)
+                if (by_language := shown.add((one.question.benchmark, one.question.question_id))) is not None:
+                    by_language[one.question.language] = one.question
+            yield piece.rows(model)
 
     write_table(rows(), ANSWERS, file)
     results = tally.results(model, exam_questions, left_out, timing)

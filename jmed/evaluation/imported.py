@@ -4,10 +4,12 @@ import glob
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
 
 from jmed.configuration.schema import ScoreConfig
 from jmed.data import catalogue
@@ -18,9 +20,13 @@ from jmed.errors import UserError, nearest
 from jmed.evaluation.finish import already_finished, write_results
 from jmed.evaluation.folder import EvaluationFolder
 from jmed.evaluation.inputs import localise
-from jmed.evaluation.marks import Marked, finish_row, row_head
+from jmed.evaluation.items import Item, to_rows
+from jmed.evaluation.marks import Marked, Piece, written
+from jmed.evaluation.table import RAW_ANSWERS
+from jmed.inference.request import Answer, Request
+from jmed.rows import READ
 from jmed.runs.hashes import file_hashes
-from jmed.scoring.paper import MARKERS, cut_answer
+from jmed.scoring.paper import MARKERS, cut_answer, paper_marks
 from jmed.scoring.reading import is_correct, is_correct_verbatim, read_answer, read_letters_verbatim
 
 METHOD = "imported"
@@ -58,8 +64,8 @@ def score(config: ScoreConfig) -> None:
         marked, left_out = mark_imported(questions, imported, config)
         _warn(marked, imported)
         timing = {"seconds": round(time.monotonic() - begun, 3), "questions_asked": 0}
-        marked.sort(key=lambda one: one.row["item_id"])
-        write_results(folder, config.name, marked, [one for one in questions if one.exam], left_out, timing)
+        exam_questions = [one for one in questions if one.exam]
+        write_results(folder, config.name, _pieces(marked), exam_questions, left_out, timing)
 
 
 def _files(pattern: str) -> list[Path]:
@@ -131,26 +137,30 @@ def _reason_unanswered(question: Question) -> str | None:
 
 
 def _mark(question: Question, one: Imported | None, config: ScoreConfig) -> Marked:
-    row: dict[str, Any] = {
-        **row_head(question, make_item_id(question, config.prompt, METHOD), config.prompt, METHOD, config.name),
-        "prompt_text": "",
-        "continuations": [],
-        "option_logprobs": [],
-        "response": "",
-        "error": None if one else "no answer was given",
-        "tokens_in": 0,
-        "tokens_out": 0,
-    }
-    prediction: tuple[str, ...] | None = None
+    response = (one.prediction or one.response or "") if one else ""
+    prediction: tuple[str, ...] | None
     if one and one.prediction is not None:
-        row["response"] = one.prediction
         prediction = read_letters_verbatim(one.prediction)
-        row["correct"] = is_correct_verbatim(prediction, question)
+        correct = is_correct_verbatim(prediction, question)
     else:
-        row["response"] = one.response if one and one.response else ""
-        prediction = read_answer(row["response"], question) if one else None
-        row["correct"] = is_correct(prediction, question)
-    return finish_row(question, row, prediction, _paper_answer(row["response"]), config.scoring)
+        prediction = read_answer(response, question) if one else None
+        correct = is_correct(prediction, question)
+    paper = paper_marks(_paper_answer(response), question) if config.scoring == "paper" else None
+    error = None if one else "no answer was given"
+    return Marked(
+        question, config.prompt, METHOD, response, prediction, written(prediction, question), correct, error, paper
+    )
+
+
+def _pieces(marked: Iterable[Marked]) -> Iterator[Piece]:
+    """In the order of the item ids. No model was asked by jmed, so there are no prompts, log-probabilities, tokens."""
+    named = sorted(((make_item_id(one.question, one.prompt, METHOD), one) for one in marked), key=itemgetter(0))
+    for start in range(0, len(named), READ):
+        some = named[start : start + READ]
+        asked = to_rows(Item(one.question, Request(item_id, ""), one.prompt, METHOD) for item_id, one in some)
+        given = [vars(Answer(item_id, one.response, error=one.error)) for item_id, one in some]
+        table = pa.Table.from_pylist(given, RAW_ANSWERS)
+        yield Piece(pa.Table.from_batches([asked]), table, [one for _, one in some])
 
 
 def _paper_answer(response: str) -> str:
@@ -160,7 +170,7 @@ def _paper_answer(response: str) -> str:
 
 def _warn(marked: Sequence[Marked], imported: dict[str, Imported]) -> None:
     """Say which predictions the publisher's rule cannot match, so that nobody loses points without knowing."""
-    odd = [imported[one.question.question_id] for one in marked if not one.row["prediction"] and not one.row["error"]]
+    odd = [imported[one.question.question_id] for one in marked if not one.written and not one.error]
     odd = [one for one in odd if one.prediction]
     if odd:
         print(

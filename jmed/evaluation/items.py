@@ -38,8 +38,10 @@ class Items(Lazy[Item]):
         return next(self.read(range(place, place + 1)))
 
     def read(self, places: Sequence[int]) -> Iterator[Item]:
-        for place, row in zip(places, read(self.rows, places), strict=True):
-            yield Item(self.questions[place], to_request(row), row["template"], row["method"], row["rotation"])
+        questions = map(self.questions.__getitem__, places)
+        for (rows,) in read(places, self.rows):
+            for row in rows.to_pylist():
+                yield Item(next(questions), to_request(row), row["template"], row["method"], row["rotation"])
 
 
 def to_rows(items: Iterable[Item]) -> pa.RecordBatch:

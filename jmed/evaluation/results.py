@@ -10,7 +10,7 @@ from jmed.scoring.exam import ExamAnswer, mark_exam
 from jmed.statistics.intervals import wilson
 
 Group = tuple[str, str, str, str]  # benchmark, language, prompt, method
-METRICS = {"accuracy": "correct", "exact_match": "exact_match", "gestalt_accuracy": "gestalt_match"}
+METRICS = ("accuracy", "exact_match", "gestalt_accuracy")
 
 
 def make_results(
@@ -41,17 +41,17 @@ class Tally:
     def add(self, one: Marked) -> None:
         if one.rotation:
             return
-        question, row = one.question, one.row
-        self._benchmarks.add(question.benchmark, row)
+        question = one.question
+        self._benchmarks.add(question.benchmark, one)
         if question.subset and "-" not in question.benchmark:  # asked for: `jmmlu`, not `jmmlu-anatomy`
-            self._subsets.add(f"{question.benchmark}-{question.subset}", row)
+            self._subsets.add(f"{question.benchmark}-{question.subset}", one)
         if question.exam:
             self._answered[question.benchmark, question.language, question.question_id] = one
-        failed = row["error"] is not None
-        counts = self._counts.setdefault((row["benchmark"], row["language"]), Counter())
+        failed = one.error is not None
+        counts = self._counts.setdefault((question.benchmark, question.language), Counter())
         counts["asked"] += 1
         counts["errors"] += failed
-        counts["unread"] += not row["prediction"] and not failed
+        counts["unread"] += not one.written and not failed
 
     def results(
         self,
@@ -77,13 +77,13 @@ class _Scores:
     def __init__(self) -> None:
         self._groups: dict[Group, dict[str, list[int]]] = {}
 
-    def add(self, benchmark: str, row: dict[str, Any]) -> None:
-        group = self._groups.setdefault((benchmark, row["language"], row["prompt"], row["method"]), {})
-        for metric, column in METRICS.items():
-            if row[column] is not None:
-                marks = group.setdefault(metric, [0, 0])
-                marks[0] += row[column]
-                marks[1] += 1
+    def add(self, benchmark: str, one: Marked) -> None:
+        group = self._groups.setdefault((benchmark, one.question.language, one.prompt, one.method), {})
+        marks = (one.correct, one.paper.exact_match, one.paper.gestalt_match) if one.paper else (one.correct,)
+        for metric, mark in zip(METRICS, marks, strict=False):
+            counts = group.setdefault(metric, [0, 0])
+            counts[0] += mark
+            counts[1] += 1
 
     def listed(self) -> list[dict[str, Any]]:
         return [
@@ -112,7 +112,7 @@ def _exams(answered: Mapping[tuple[str, str, str], Marked], questions: Sequence[
     groups: dict[tuple[str, str, str], list[ExamAnswer]] = {}
     for question in questions:
         one = answered.get((question.benchmark, question.language, question.question_id))
-        prediction, correct = (one.prediction, one.row["correct"]) if one else (None, False)
+        prediction, correct = (one.prediction, one.correct) if one else (None, False)
         answer = ExamAnswer(question, prediction, correct, one is not None)
         groups.setdefault((question.exam, question.language, question.benchmark), []).append(answer)
     results = {}

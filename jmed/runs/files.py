@@ -5,7 +5,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,21 @@ from jmed.runs.again import again
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOENT)  # of network file systems
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
 PAUSES = (1, 5, 25)  # seconds
-GROUP, PIECE = 10_000, 1_000  # rows that are written at once, and that are Python's objects at once
+GROUP = 10_000  # rows that are written at once
 
 
-def write_table(rows: Iterable[dict[str, Any]], schema: pa.Schema, path: Path, **options: Any) -> None:
-    """Write rows as Parquet, GROUP of them a row group; the file appears whole or not at all. `options`: of
-    ParquetWriter."""
-    waiting = iter(rows)
-    pieces = (pa.RecordBatch.from_pylist(some, schema) for some in iter(lambda: list(islice(waiting, PIECE)), []))
+def write_table(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, **options: Any) -> None:
+    """Write the rows of these tables as Parquet, about GROUP of them a row group; the file appears whole or not at all.
+    `options`: of ParquetWriter."""
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd", **options) as writer:
-        while group := list(islice(pieces, GROUP // PIECE)):
-            writer.write_table(pa.Table.from_batches(group))
+        waiting = list[pa.Table]()
+        for table in tables:
+            waiting.append(table)
+            if sum(map(len, waiting)) >= GROUP:
+                writer.write_table(pa.concat_tables(waiting), GROUP)
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting), GROUP)
 
 
 def write_batches(batches: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:

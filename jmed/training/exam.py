@@ -4,11 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from jmed.configuration.finetune import FinetuneConfig
 from jmed.configuration.schema import EvaluateConfig
-from jmed.evaluation.marks import mark_item
+from jmed.evaluation.marks import mark_answers
 from jmed.evaluation.plan import Plan, plan_evaluation
 from jmed.evaluation.results import make_results
+from jmed.evaluation.table import RAW_ANSWERS
 from jmed.inference.engine import Engine
 from jmed.models.loading import LoadedModel
 from jmed.training.backend import Backend
@@ -55,7 +58,9 @@ class Exam:
             answers += [vars(answer) for answer in engine.answer([item.request for item in batch])]
         model.train(training)
         everyone = {answer["item_id"]: answer for part in gather(answers) for answer in part}
-        marked = [mark_item(item, everyone[item.request.item_id], "", "strict") for item in self.plan.items]
+        asked = self.plan.batches.items.rows["item_id"].to_pylist()
+        given = pa.Table.from_pylist([everyone[item_id] for item_id in asked], RAW_ANSWERS)
+        marked = (one for piece in mark_answers(self.plan, given, "strict") for one in piece.marked)
         return make_results("", marked, self.plan.exam_questions, self.plan.left_out, {})["scores"]
 
 

@@ -78,7 +78,7 @@ def _batch_sizes(plan: Plan) -> dict[str, float]:
         work = EvaluationFolder(path / "run", {})
         file = work.write_batches(plan, list(range(len(plan.batches))))
         answers = [_answer(item.request.item_id) for item in plan.items[:ROWS]]
-        write_table(answers, RAW_ANSWERS, answer_file(path, 0))
+        _commit(answers, answer_file(path, 0))
         return {
             "arrow_bytes": sum(plan.batches.requests(n).nbytes for n in range(len(plan.batches))) / len(plan.items),
             "batches_file_bytes": file.stat().st_size / len(plan.items),
@@ -91,6 +91,10 @@ def _answer(item_id: str) -> dict[str, Any]:
     return {
         "item_id": item_id, "response": response, "logprobs": [], "tokens_in": 300, "tokens_out": 20, "error": None,
     }  # fmt: skip
+
+
+def _commit(answers: list[dict[str, Any]], file: Path) -> None:
+    write_table([pa.Table.from_pylist(answers, RAW_ANSWERS)], RAW_ANSWERS, file)
 
 
 def measure_planning(data_root: str, tokenizer_folder: str) -> dict[str, Any]:
@@ -119,20 +123,20 @@ def measure_commits(folder: str) -> dict[str, Any]:
     found: dict[str, Any] = {"filesystem": _filesystem(folder)}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         path = Path(name)
-        found["empty"] = _rate(lambda n: write_table(rows, RAW_ANSWERS, answer_file(path, n)))
+        found["empty"] = _rate(lambda n: _commit(rows, answer_file(path, n)))
         found["without_fsync"] = _rate_without_fsync(rows, path)
         item_ids = [row["item_id"] for row in rows]
         found["checked"] = _rate(lambda n: is_answered(answer_file(path, n % 100), item_ids))
         for number in range(CROWD):
             answer_file(path, 1_000_000 + number).touch()
-        found["full"] = _rate(lambda n: write_table(rows, RAW_ANSWERS, answer_file(path, n)))
+        found["full"] = _rate(lambda n: _commit(rows, answer_file(path, n)))
     return found
 
 
 def _rate_without_fsync(rows: list[dict[str, Any]], path: Path) -> float:
     kept, os.fsync = os.fsync, lambda fd: None
     try:
-        return _rate(lambda n: write_table(rows, RAW_ANSWERS, answer_file(path, n)))
+        return _rate(lambda n: _commit(rows, answer_file(path, n)))
     finally:
         os.fsync = kept
 

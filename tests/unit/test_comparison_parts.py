@@ -1,6 +1,7 @@
 """Trust, prompts, training and cost of a comparison, by hand-made runs whose figures are known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,10 @@ def test_other_orders_enter_no_score(rotated: Comparison) -> None:
 
 
 def test_a_question_that_was_not_read_in_every_order_is_left_out(tmp_path: Path) -> None:
-    marked = [answered(one, "a", rotation=r) for one in mini("ja")[:3] for r in range(5)]
-    marked[7].row["prediction"] = ""
-    folder = write_run(tmp_path / "a", marked)
+    pieces = [answered(one, "a", rotation=r) for one in mini("ja")[:3] for r in range(5)]
+    unread = [one._replace(prediction=None, written="") for one in pieces[7].marked]
+    pieces[7] = replace(pieces[7], marked=unread)
+    folder = write_run(tmp_path / "a", pieces)
     assert compared(folder, run(tmp_path / "b", 3, model="b")).rotations[0].n == 2
 
 

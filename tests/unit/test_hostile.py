@@ -478,7 +478,8 @@ def test_a_folder_of_links_as_the_hub_cache_has_them(tiny: Path, tmp_path: Path)
 
 def write_answers(file: Path, *, response: str = "a", rows: int = 2) -> None:
     row = {"response": response, "logprobs": [], "tokens_in": 1, "tokens_out": 1, "error": None}
-    write_table([{"item_id": str(n), **row} for n in range(rows)], RAW_ANSWERS, file)
+    table = pa.Table.from_pylist([{"item_id": str(n), **row} for n in range(rows)], RAW_ANSWERS)
+    write_table([table], RAW_ANSWERS, file)
 
 
 @pytest.mark.parametrize(

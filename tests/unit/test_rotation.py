@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +12,11 @@ from transformers import PreTrainedTokenizerFast
 from jmed.data import catalogue
 from jmed.data.question import LETTERS, Question
 from jmed.data.rotation import published_letters, rotate
-from jmed.evaluation.marks import mark_item
+from jmed.evaluation.marks import Marked, mark_answers
 from jmed.evaluation.plan import Plan
 from jmed.evaluation.results import make_results
+from jmed.evaluation.table import RAW_ANSWERS
+from jmed.inference.request import Answer
 from jmed.models.tiny import train_tokenizer
 from jmed.scoring.reading import is_correct, read_answer
 from tests.run_kit import answered, question
@@ -96,32 +99,30 @@ def test_the_draw_is_by_seed(tokenizer: Any) -> None:
 
 def test_answers_are_read_in_the_order_shown_and_written_in_the_published_one() -> None:
     one = question("q", choices=CHOICES, accepted=(("d",),))
-    row = answered(one, "d", rotation=2).row
+    (row,) = answered(one, "d", rotation=2).rows("m").to_pylist()
     assert row["choices"] == ["喘息", "肺塞栓", "気胸", "肺炎", "心不全"]
     assert (row["prediction"], row["gold"], row["correct"]) == ("d", "d", True)
     assert row["option_logprobs"][1] == max(row["option_logprobs"])
 
 
+def marked_all(plan: Plan, scoring: str, **answer: Any) -> list[Marked]:
+    """The plan's items, each with this answer."""
+    item_ids = plan.batches.items.rows["item_id"].to_pylist()
+    answers = pa.Table.from_pylist([vars(Answer(item_id, **answer)) for item_id in item_ids], RAW_ANSWERS)
+    return [one for piece in mark_answers(plan, answers, scoring) for one in piece.marked]
+
+
 def test_generated_text_is_read_against_the_order_shown(tokenizer: Any) -> None:
     plan = plan_of(tokenizer, "mini", method="generate", prompt="chat", languages=["ja"], rotations=3)
-    raw = {"logprobs": [], "response": "b", "error": None, "tokens_in": 1, "tokens_out": 1}
-    for item in (item for item in plan.items if item.rotation):
-        shown = rotate(item.question, item.rotation)
-        marked = mark_item(item, raw, "m", "paper")
-        assert marked.row["correct"] == is_correct(read_answer("b", shown), shown)
-        assert marked.row["exact_match"] is None  # the paper's evaluator asks in one order only
+    for one in marked_all(plan, "paper", response="b"):
+        shown = rotate(one.question, one.rotation)
+        assert one.correct == is_correct(read_answer("b", shown), shown)
+        assert (one.paper is None) == bool(one.rotation)  # the paper's evaluator asks in one order only
 
 
 def test_no_score_knows_of_other_orders(tokenizer: Any) -> None:
     def results(plan: Plan) -> dict[str, Any]:
-        raw = {
-            "logprobs": [0.0, -1.0, -2.0, -3.0, -4.0],
-            "response": "",
-            "error": None,
-            "tokens_in": 1,
-            "tokens_out": 1,
-        }
-        marked = [mark_item(item, raw, "m", "strict") for item in plan.items]
+        marked = marked_all(plan, "strict", logprobs=(0.0, -1.0, -2.0, -3.0, -4.0))
         return make_results("m", marked, plan.exam_questions, plan.left_out, {})
 
     plain, more = (results(plan_of(tokenizer, "mini", rotations=n)) for n in (0, 9))

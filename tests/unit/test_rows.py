@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +36,10 @@ def spooled(sizes: list[int]) -> tuple[pa.Table, list[dict[str, object]]]:
     return written.table(), everything
 
 
+def rows_of(pieces: Iterable[tuple[pa.Table, ...]]) -> list[dict[str, object]]:
+    return [row for (piece,) in pieces for row in piece.to_pylist()]
+
+
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 4), st.data())
 def test_any_rows_in_any_order(sizes: list[int], at_once: int, data: st.DataObject) -> None:
     table, everything = spooled(sizes)
@@ -43,9 +48,11 @@ def test_any_rows_in_any_order(sizes: list[int], at_once: int, data: st.DataObje
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows, "TAKEN", at_once)
         patch.setattr(rows, "READ", 2)
-        assert list(read(table, order)) == [everything[place] for place in order]
-        assert list(read(table, range(len(everything)))) == everything
-        assert all(len(taken) <= at_once for taken in take(table, order))
+        assert rows_of(read(order, table)) == [everything[place] for place in order]
+        assert rows_of(read(range(len(everything)), table)) == everything
+        assert all(len(taken) <= at_once for (taken,) in take(order, table))
+        for one, other in read(order, table, table.select(["list"])):
+            assert one["list"].equals(other["list"])
     if everything:
         assert gather(table.to_batches(), order).to_pylist() == [everything[place] for place in order]
 
@@ -53,7 +60,8 @@ def test_any_rows_in_any_order(sizes: list[int], at_once: int, data: st.DataObje
 def test_long_rows_are_taken_in_small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     table = pa.table({"text": ["x" * 1_000] * 100})
     monkeypatch.setattr(rows, "TAKEN_BYTES", 10_100)
-    assert [len(taken) for taken in take(table, list(range(100)))] == [10] * 10
+    short = pa.table({"number": range(100)})
+    assert [(len(one), len(other)) for one, other in take(list(range(100)), short, table)] == [(10, 10)] * 10
 
 
 def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
