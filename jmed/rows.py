@@ -10,7 +10,7 @@ import pyarrow as pa
 from jmed.spool import BUFFER, disk_of_temporary_files
 
 # Rows taken at once, and their bytes if all were equally long: each time every piece of the table is looked at.
-TAKEN, TAKEN_BYTES = 20_000, 64 * 1024**2
+TAKEN, TAKEN_BYTES = 10_000, 64 * 1024**2
 READ = 1_000  # that are Python's objects at once, which then stay in the processor's cache
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+
+settings.register_profile("jmed", deadline=None)  # how long an example takes is no property, and machines differ
+settings.load_profile("jmed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,7 @@ from jmed.evaluation.identity import evaluation_identity
 from jmed.evaluation.inputs import localise
 from jmed.evaluation.marks import mark_answers
 from jmed.evaluation.plan import Plan, plan_evaluation
+from jmed.inference.allocator import give_back_large_memory
 from jmed.models.source import ModelSource, find_model
 from jmed.offline import forbid_network, forbid_telemetry
 
@@ -32,6 +33,7 @@ def evaluate(config: EvaluateConfig) -> None:
     if config.offline:
         forbid_network()
     gc.set_threshold(COLLECT)
+    give_back_large_memory()
     config = localise(config)
     source = find_model(config.model, config.offline)
     plan = _plan(config, source)
@@ -46,8 +48,10 @@ def evaluate(config: EvaluateConfig) -> None:
         asked = _ask(config, source, plan, folder, heart)
         answers = folder.read_answers(plan)
         timing = _timing(time.monotonic() - begun, asked, answers)
-        marked = mark_answers(plan, answers, config.scoring)
-        write_results(folder, source.name, marked, plan.exam_questions, plan.left_out, timing)
+        pieces = mark_answers(plan, answers, config.scoring)
+        exam_questions, left_out = plan.exam_questions, plan.left_out
+        del plan, answers  # of very many questions tens of megabytes, which the page need not find in its way
+        write_results(folder, source.name, pieces, exam_questions, left_out, timing)
 
 
 def _plan(config: EvaluateConfig, source: ModelSource) -> Plan:

@@ -85,12 +85,12 @@ class Planned:
         self._take_counts(0)
         self._counter.shutdown()
         rows, lengths = self._rows.table(), np.asarray(self._lengths)
-        by_id = pc.sort_indices(rows["item_id"]).to_numpy()
+        by_id = pc.sort_indices(rows["item_id"]).to_numpy().astype(np.int32)
         order = by_id[np.argsort(-lengths[by_id], kind="stable")]
         asked = numbers(order)
         items = Items(View(self._questions, asked), _in_order(rows, asked))
-        places = np.empty(len(order), dtype=np.int32)  # in the new order
-        places[order] = np.arange(len(order))
+        places = np.empty_like(order)  # in the new order
+        places[order] = np.arange(len(order), dtype=np.int32)
         starts = _starts(numbers(lengths[order]), budget, max_length)
         return View(items, numbers(places[by_id])), Batches(items, starts)
 

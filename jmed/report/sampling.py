@@ -152,10 +152,10 @@ def _afford(
 
 def _sizes(run: RunAnswers) -> np.ndarray:
     """Of each row the characters of its long texts, as far as the page shows them."""
-    pieces = [np.zeros(0, dtype=np.int64)]
+    pieces = [np.zeros(0, dtype=np.int32)]
     for batch in run.batches(("prompt_text", "response")):
         prompts, responses = (pc.min_element_wise(pc.utf8_length(column), LONGEST) for column in batch.columns)
-        pieces.append(pc.add(prompts, responses).to_numpy())
+        pieces.append(pc.add(prompts, responses).to_numpy().astype(np.int32))
     return np.concatenate(pieces)
 
 
