@@ -18,12 +18,13 @@ settings.load_profile("jmed")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The jobs, which take longest, begin first."""
-    items.sort(key=lambda item: item.path.parent.name != "jobs")
+    items.sort(key=lambda item: "jobs" not in item.path.parts)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With several processes (`--dist loadscope`): all jobs in one, the browser in one, beside them file after file."""
+    """With several processes (`--dist loadscope`): all jobs in one, those on clusters of their own in one, the browser
+    in one, beside them file after file."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFolder(LoadScopeScheduling):

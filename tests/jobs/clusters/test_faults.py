@@ -19,7 +19,7 @@ import pytest
 from jmed.evaluation.asking import PROOF, SUSPICION, _name
 from jmed.inference.request import Request
 from tests.jobs.cluster import LocalCluster
-from tests.jobs.test_submit import training
+from tests.jobs.clusters.test_submit import training
 
 
 def evaluation(model: Path, output_dir: Path, *more: str) -> list[str]:
