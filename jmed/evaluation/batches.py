@@ -60,7 +60,7 @@ class Planned:
 
     def __init__(self, tokenizer: Any) -> None:
         self.count = TokenCounter(tokenizer)
-        self.digest = hashlib.sha256()  # of every request
+        self.digest = hashlib.sha256()  # of every row
         self._questions: Spool[Question] = Spool()
         self._rows = Rows(PLANNED)
         self._lengths = array("i")
@@ -97,12 +97,13 @@ class Planned:
     def _write(self) -> None:
         if not self._waiting:
             return
-        self._rows.append(to_rows(self._waiting))
+        rows = to_rows(self._waiting)
+        self._rows.append(rows)
+        for buffer in (buffer for column in rows.columns for buffer in column.buffers() if buffer):
+            self.digest.update(buffer)
         for start in range(0, len(self._waiting), COUNTED):
             some = self._waiting[start : start + COUNTED]
             self._counts.append(self._counter.submit(lengths_of, some, self.count))
-        for item in self._waiting:
-            self.digest.update(repr(tuple(vars(item.request).values())).encode())
         self._waiting, self._signs = [], 0
         self._take_counts(AHEAD)
 

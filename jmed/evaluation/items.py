@@ -10,7 +10,7 @@ from jmed.data.question import Question
 from jmed.evaluation.table import PLANNED
 from jmed.inference.request import Request
 from jmed.rows import read
-from jmed.spool import Lazy
+from jmed.spool import Lazy, View
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Items(Lazy[Item]):
         return next(self.read(range(place, place + 1)))
 
     def read(self, places: Sequence[int]) -> Iterator[Item]:
-        questions = map(self.questions.__getitem__, places)
+        questions = iter(View(self.questions, places))
         for (rows,) in read(places, self.rows):
             for row in rows.to_pylist():
                 yield Item(next(questions), to_request(row), row["template"], row["method"], row["rotation"])

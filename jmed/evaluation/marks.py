@@ -13,6 +13,7 @@ from jmed.evaluation.table import ANSWERS
 from jmed.rows import read
 from jmed.scoring.paper import PaperMarks, cut_answer, paper_marks
 from jmed.scoring.reading import is_correct, read_answer
+from jmed.spool import View
 
 # Of what was planned and answered, what a mark depends on; all else stays in its table. The prompt: for the paper's.
 ASKED = ["template", "method", "rotation", "continuations"]
@@ -74,7 +75,7 @@ class Piece:
 def mark_answers(plan: Plan, answers: pa.Table, scoring: str) -> Iterator[Piece]:
     """Mark the answers to a plan, of the schema RAW_ANSWERS in the order in which it asks, by the ids of its items."""
     items, order = plan.batches.items, plan.items.order
-    questions = map(items.questions.__getitem__, order)
+    questions = iter(View(items.questions, order))
     wanted = ASKED + ["prompt"] * (scoring == "paper")
     for asked, given in read(order, items.rows, answers):
         rows = zip(asked.select(wanted).to_pylist(), given.select(GIVEN).to_pylist(), strict=True)
