@@ -21,8 +21,8 @@ demo: $(VENV)/.installed  ## teach a tiny model in three stages and examine each
 	$(BIN)/python -m jmed.report runs/demo/exam-base runs/demo/exam-pretrain runs/demo/exam-instruct
 	$(BIN)/python jobs/compare.py --config configs/demo/compare.yaml
 
-test: lint  ## lint, types and all tests; in three processes also on two cores: jobs mostly wait for Ray
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
+test: lint  ## lint, types and all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(SOURCES)

@@ -148,7 +148,7 @@ class LocalCluster:
         """Ids of the nodes that Ray counts as alive; none if nobody answers."""
         done = subprocess.run(
             [sys.executable, "-c", _ALIVE, self.address],
-            env=self.environment, capture_output=True, text=True, check=False, timeout=60,
+            env=self.environment, capture_output=True, text=True, check=False, timeout=180,
         )  # fmt: skip
         return done.stdout.split() if done.returncode == 0 else []
 
@@ -158,7 +158,7 @@ class LocalCluster:
     def run(self, *command: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
         """A command of a user who has the token."""
         return subprocess.run(
-            command, cwd=cwd, env={**self.environment, **environment}, capture_output=True, text=True, timeout=400,
+            command, cwd=cwd, env={**self.environment, **environment}, capture_output=True, text=True, timeout=1200,
             check=False,
         )  # fmt: skip
 

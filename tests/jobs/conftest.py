@@ -99,7 +99,7 @@ def run_job(job: str, *arguments: str, **environment: str) -> subprocess.Complet
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
         env={**os.environ, **environment},
     )

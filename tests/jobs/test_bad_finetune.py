@@ -200,7 +200,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint(
 
 def _fill_after_first_step(job: subprocess.Popen[str], disk: Path) -> None:
     """Take all the room that is left on the disk once training has begun."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     log = disk / "out" / "train_log.jsonl"
     while not (log.exists() and log.stat().st_size):
         assert job.poll() is None, job.communicate()
@@ -237,7 +237,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, ray_address: str,
             env={**os.environ, "RAY_ADDRESS": ray_address},
         )  # fmt: skip
         _fill_after_first_step(job, disk)
-        _, errors = job.communicate(timeout=200)
+        _, errors = job.communicate(timeout=600)
         assert job.returncode == 2, errors
         assert "output_dir: " in errors
         assert "Make room" in errors

@@ -144,7 +144,7 @@ def start(command: list[str], ray_address: str) -> subprocess.Popen[str]:
 
 def wait_for_step(job: subprocess.Popen[str], output_dir: Path, step: int, times: int = 1) -> None:
     """Until the log holds the step (and has been shorter before, for more than one time)."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while True:
         file = output_dir / "train_log.jsonl"
         if file.exists() and file.read_text("utf-8").count("\n") >= step:
@@ -158,7 +158,7 @@ def test_a_finished_run_is_left_alone_and_another_configuration_refused(
     tmp_path: Path, ray_address: str, tiny_model: Path, training_questions: Path
 ) -> None:
     job = start([*slow_job(tmp_path / "run", tiny_model, training_questions), "--steps", "2"], ray_address)
-    assert job.wait(200) == 0, job.communicate()
+    assert job.wait(600) == 0, job.communicate()
     finished_is_left_alone(tmp_path / "run", tiny_model, training_questions)
 
 

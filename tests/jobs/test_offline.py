@@ -73,7 +73,7 @@ def _enter(
         (folder / name).write_text(content)
     return subprocess.run(
         [*way, "bash", "-c", INSIDE, "inside", str(folder), *command],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, env={**_without_a_way_out(), **environment},
+        cwd=ROOT, capture_output=True, text=True, timeout=900, check=False, env={**_without_a_way_out(), **environment},
     )  # fmt: skip
 
 

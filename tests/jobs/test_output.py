@@ -76,7 +76,7 @@ def record(output_dir: Path) -> dict[str, Any]:
 
 def disturb(job: subprocess.Popen[Any], done: Callable[[], int], name: str) -> None:
     """Kill one of the job's workers once three batches or steps are done."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 360
     while done() < 3:
         assert job.poll() is None, "the job ended too early"
         assert time.monotonic() < deadline, "the job got nowhere"
@@ -107,7 +107,7 @@ def test_an_evaluation_in_a_terminal_that_loses_a_worker(tmp_path: Path, tiny_mo
     printed = b""
     while chunk := _read(ours):
         printed += chunk
-    assert job.wait(100) == 0
+    assert job.wait(300) == 0
     check(printed.decode(), EVALUATION)
     assert "\r\x1b[K60/60 questions (100 %)" in printed.decode()
     end = record(tmp_path / "out")
@@ -126,7 +126,7 @@ def test_a_training_in_a_log_that_loses_a_worker(tmp_path: Path, tiny_model: Pat
         command = training(tiny_model, tmp_path / "out")
         job = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=without_address())
         disturb(job, lambda: record(tmp_path / "out")["done"], "TrainWorker")
-        assert job.wait(200) == 0
+        assert job.wait(600) == 0
     check((tmp_path / "log").read_text("utf-8"), TRAINING)
     end = record(tmp_path / "out")
     assert (end["job"], end["state"], end["done"], end["unit"]) == ("finetune", "finished", 40, "steps")
@@ -139,7 +139,7 @@ def test_a_submitted_evaluation(tmp_path: Path, local_ray: LocalRay, tiny_model:
     client = JobSubmissionClient(local_ray.dashboard)
     command = [sys.executable, *evaluation(tiny_model, tmp_path / "out")[1:]]
     job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"working_dir": str(ROOT)})
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not client.get_job_status(job).is_terminal():
         assert time.monotonic() < deadline, client.get_job_logs(job)
         time.sleep(0.5)
@@ -152,12 +152,12 @@ def test_ctrl_c_is_told_in_one_line_and_in_the_file(tmp_path: Path, tiny_model: 
     with (tmp_path / "log").open("wb") as log:
         command = evaluation(tiny_model, tmp_path / "out")
         job = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=without_address())
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while record(tmp_path / "out")["done"] == 0:
             assert job.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         job.send_signal(signal.SIGINT)
-        assert job.wait(60) == 1
+        assert job.wait(180) == 1
     check((tmp_path / "log").read_text("utf-8"), [*EVALUATION, r"evaluate\.py: stopped; .*"])
     assert record(tmp_path / "out")["state"] == "stopped"

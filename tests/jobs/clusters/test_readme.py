@@ -83,7 +83,7 @@ def test_commands_run(number: int, folder: Path, local_ray: LocalRay, request: p
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=ROOT if "ray job submit" in block else folder,
-        env=environment, capture_output=True, text=True, timeout=300, check=False,
+        env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     if "score.py" in block:
