@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,16 @@ from jmed.runs.again import again
 PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOENT)  # of network file systems
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # that only the user can mend
 PAUSES = (1, 5, 25)  # seconds
-GROUP = 10_000  # rows that are written at once
+GROUP, TOGETHER = 10_000, 10  # rows of a row group, and tables that are written at once
 
 
 def write_table(tables: Iterable[pa.Table], schema: pa.Schema, path: Path, **options: Any) -> None:
-    """Write the rows of these tables as Parquet, about GROUP of them a row group; the file appears whole or not at all.
-    `options`: of ParquetWriter."""
+    """Write the rows of these tables, of some thousand each, as Parquet, GROUP of them a row group at most; the file
+    appears whole or not at all. `options`: of ParquetWriter."""
     with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd", **options) as writer:
-        waiting = list[pa.Table]()
-        for table in tables:
-            waiting.append(table)
-            if sum(map(len, waiting)) >= GROUP:
-                writer.write_table(pa.concat_tables(waiting), GROUP)
-                waiting = []
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting), GROUP)
+        waiting = iter(tables)
+        while group := list(islice(waiting, TOGETHER)):
+            writer.write_table(pa.concat_tables(group), GROUP)
 
 
 def write_batches(batches: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tests.jobs.cluster import RAY, LocalCluster
 from tests.jobs.test_finetune import logged
 
-PATIENCE = 900  # seconds without progress; then the job hangs
+PATIENCE = 300  # seconds without progress; then the job hangs
 TIE = 1e-6  # largest difference of a trained weight
 
 

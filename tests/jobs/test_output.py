@@ -158,6 +158,6 @@ def test_ctrl_c_is_told_in_one_line_and_in_the_file(tmp_path: Path, tiny_model: 
             assert time.monotonic() < deadline
             time.sleep(0.05)
         job.send_signal(signal.SIGINT)
-        assert job.wait(180) == 1
+        assert job.wait(60) == 1
     check((tmp_path / "log").read_text("utf-8"), [*EVALUATION, r"evaluate\.py: stopped; .*"])
     assert record(tmp_path / "out")["state"] == "stopped"

@@ -356,16 +356,16 @@ def test_files_are_written_over_and_leave_nothing_beside_them(tmp_path: Path) ->
     for text in ("one", "二\n", ""):
         write_text(text, tmp_path / "t.txt")
         assert (tmp_path / "t.txt").read_text("utf-8") == text
-    for n in (3, 0, GROUP + 1):
+    for n in (3, 0, 2 * GROUP + 1_001):
         rows = [{**vars(_item("a").request), "continuations": [" A", " B"]}] * n
         table = pa.Table.from_pylist(rows, REQUESTS)
-        write_table([table.slice(0, 2), table.slice(2)], REQUESTS, tmp_path / "t.parquet")
+        write_table([table.slice(start, 1_000) for start in range(0, n, 1_000)], REQUESTS, tmp_path / "t.parquet")
         table = pq.read_table(tmp_path / "t.parquet")
         assert table.to_pylist() == rows
         assert table.schema.equals(REQUESTS)
         write_batches([table] * bool(n), REQUESTS, tmp_path / "t.arrow")
         assert pa.ipc.open_file(tmp_path / "t.arrow").read_all().equals(table)
-    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 2
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 3
     assert names(tmp_path) == {"t.txt", "t.parquet", "t.arrow"}
 
 

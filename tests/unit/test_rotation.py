@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from jmed.data import catalogue
 from jmed.data.question import LETTERS, Question
 from jmed.data.rotation import published_letters, rotate
-from jmed.evaluation.marks import Marked, mark_answers
+from jmed.evaluation.marks import Piece, mark_answers
 from jmed.evaluation.plan import Plan
 from jmed.evaluation.results import make_results
 from jmed.evaluation.table import RAW_ANSWERS
@@ -105,24 +105,26 @@ def test_answers_are_read_in_the_order_shown_and_written_in_the_published_one() 
     assert row["option_logprobs"][1] == max(row["option_logprobs"])
 
 
-def marked_all(plan: Plan, scoring: str, **answer: Any) -> list[Marked]:
+def marked_all(plan: Plan, scoring: str, **answer: Any) -> list[Piece]:
     """The plan's items, each with this answer."""
     item_ids = plan.batches.items.rows["item_id"].to_pylist()
     answers = pa.Table.from_pylist([vars(Answer(item_id, **answer)) for item_id in item_ids], RAW_ANSWERS)
-    return [one for piece in mark_answers(plan, answers, scoring) for one in piece.marked]
+    return list(mark_answers(plan, answers, scoring))
 
 
 def test_generated_text_is_read_against_the_order_shown(tokenizer: Any) -> None:
     plan = plan_of(tokenizer, "mini", method="generate", prompt="chat", languages=["ja"], rotations=3)
-    for one in marked_all(plan, "paper", response="b"):
-        shown = rotate(one.question, one.rotation)
-        assert one.correct == is_correct(read_answer("b", shown), shown)
-        assert (one.paper is None) == bool(one.rotation)  # the paper's evaluator asks in one order only
+    for piece in marked_all(plan, "paper", response="b"):
+        for one, row in zip(piece.marked, piece.rows("m").to_pylist(), strict=True):
+            shown = rotate(one.question, one.rotation)
+            assert row["correct"] == is_correct(read_answer("b", shown), shown)
+            assert (row["exact_match"] is None) == bool(one.rotation)  # the paper's evaluator asks in one order only
 
 
 def test_no_score_knows_of_other_orders(tokenizer: Any) -> None:
     def results(plan: Plan) -> dict[str, Any]:
-        marked = marked_all(plan, "strict", logprobs=(0.0, -1.0, -2.0, -3.0, -4.0))
+        pieces = marked_all(plan, "strict", logprobs=(0.0, -1.0, -2.0, -3.0, -4.0))
+        marked = [one for piece in pieces for one in piece.marked]
         return make_results("m", marked, plan.exam_questions, plan.left_out, {})
 
     plain, more = (results(plan_of(tokenizer, "mini", rotations=n)) for n in (0, 9))

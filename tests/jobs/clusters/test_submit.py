@@ -69,7 +69,7 @@ def test_a_job_that_is_stopped_leaves_a_checkpoint_and_goes_on(
     job = cluster.start_job(*training(tiny_model, training_questions, tmp_path / "run", *steps))
     wait_for_step(job, tmp_path / "run", 2)
     job.send_signal(signal.SIGTERM)
-    _, errors = job.communicate(timeout=360)
+    _, errors = job.communicate(timeout=120)
     assert job.returncode == 1, errors
     assert "asked to stop: saving a last checkpoint" in errors
     assert "finetune.py: stopped; the same command continues" in errors
@@ -84,13 +84,13 @@ def test_a_job_that_is_stopped_leaves_a_checkpoint_and_goes_on(
 
 def test_an_evaluation_that_is_stopped_says_so(tmp_path: Path, cluster: LocalCluster, tiny_model: Path) -> None:
     job = cluster.start_job(*evaluation(tiny_model, str(tmp_path / "out"), "--method", "generate"))
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 60
     while not (tmp_path / "out" / "unfinished" / "ray.log").exists():
         assert time.monotonic() < deadline
         assert job.poll() is None, job.communicate()
         time.sleep(0.1)
     job.send_signal(signal.SIGTERM)
-    _, errors = job.communicate(timeout=180)
+    _, errors = job.communicate(timeout=60)
     assert job.returncode == 1, errors
     assert "evaluate.py: stopped; the same command continues" in errors
     assert "Traceback" not in errors
@@ -115,13 +115,13 @@ def test_a_job_waits_for_machines_that_are_still_to_come(tiny_model: Path, tmp_p
         job = growing.start_job(*evaluation(tiny_model, str(tmp_path / "out"), *more))
         time.sleep(6)
         growing.add_node()
-        _, errors = job.communicate(timeout=360)
+        _, errors = job.communicate(timeout=120)
         assert job.returncode == 0, errors
         assert "the cluster has 1 CPUs and 0 GPUs; ask for less, or add machines; waiting up to" in errors
         hasty = growing.start_job(
             *evaluation(tiny_model, str(tmp_path / "no"), "--workers.count", "9", "--workers.wait_seconds", "1")
         )
-        _, errors = hasty.communicate(timeout=180)
+        _, errors = hasty.communicate(timeout=60)
         assert hasty.returncode == 2
         assert "waited 1 s (workers.wait_seconds)" in errors
 
