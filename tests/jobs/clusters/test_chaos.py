@@ -13,8 +13,8 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.faults import MOUNT, small_disk
 from tests.jobs.cluster import LocalCluster
 
-EVALUATE = {"driver killed": 1, "disk full": 1}  # other tests kill workers and lose nodes
-FINETUNE = {"node preempted with notice": 1}
+EVALUATE = {"worker killed": 1, "driver killed": 1, "disk full": 1}  # test_faults loses a node
+FINETUNE = {"worker killed": 1, "node preempted with notice": 1}
 SHORT = {"evaluate": ("--limit", "30"), "finetune": ("--steps", "40")}
 
 
