@@ -13,7 +13,7 @@ from tests.chaos.campaign import Campaign
 from tests.chaos.faults import MOUNT, small_disk
 from tests.jobs.cluster import LocalCluster
 
-EVALUATE = {"worker killed": 1, "driver killed": 1, "disk full": 1}  # test_faults loses a node
+EVALUATE = {"worker killed": 1, "driver killed": 1, "node lost": 1, "disk full": 1}
 FINETUNE = {"worker killed": 1, "node preempted with notice": 1}
 SHORT = {"evaluate": ("--limit", "30"), "finetune": ("--steps", "40")}
 

@@ -65,7 +65,7 @@ def test_a_job_that_is_stopped_leaves_a_checkpoint_and_goes_on(
     tmp_path: Path, cluster: LocalCluster, tiny_model: Path, training_questions: Path
 ) -> None:
     """SIGTERM, as `ray job stop` and batch systems send it."""
-    steps = ["--steps", "20", "--checkpoint.every_steps", "1000"]
+    steps = ["--steps", "40", "--checkpoint.every_steps", "1000"]
     job = cluster.start_job(*training(tiny_model, training_questions, tmp_path / "run", *steps))
     wait_for_step(job, tmp_path / "run", 2)
     job.send_signal(signal.SIGTERM)
@@ -79,7 +79,7 @@ def test_a_job_that_is_stopped_leaves_a_checkpoint_and_goes_on(
     job = cluster.start_job(*training(tiny_model, training_questions, tmp_path / "run", *steps))
     _, errors = job.communicate(timeout=600)
     assert job.returncode == 0, errors
-    assert [row["step"] for row in logged(tmp_path / "run")] == list(range(1, 21))
+    assert [row["step"] for row in logged(tmp_path / "run")] == list(range(1, 41))
 
 
 def test_an_evaluation_that_is_stopped_says_so(tmp_path: Path, cluster: LocalCluster, tiny_model: Path) -> None:
