@@ -1,6 +1,5 @@
 """The evaluation job: plan, spread the batches over workers with Ray Data, mark, report."""
 
-import gc
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jmed.configuration.schema import EvaluateConfig
+from jmed.distributed.collection import collect_seldom
 from jmed.distributed.heartbeat import Heartbeat
 from jmed.distributed.progress import Progress
 from jmed.evaluation.finish import already_finished, write_results
@@ -22,17 +22,13 @@ from jmed.inference.allocator import give_back_large_memory
 from jmed.models.source import ModelSource, find_model
 from jmed.offline import forbid_network, forbid_telemetry
 
-# New objects until Python looks for unused cycles. Of very many questions, objects come and go without cycles, and with
-# Python's own 700 a tenth of the time is spent on looking.
-COLLECT = 100_000
-
 
 def evaluate(config: EvaluateConfig) -> None:
     """Run the whole job; the same command again continues where an unfinished one stopped."""
     forbid_telemetry()
     if config.offline:
         forbid_network()
-    gc.set_threshold(COLLECT)
+    collect_seldom()
     give_back_large_memory()
     config = localise(config)
     source = find_model(config.model, config.offline)

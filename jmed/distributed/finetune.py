@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jmed.configuration.finetune import FinetuneConfig
+from jmed.distributed.collection import collect_seldom
 from jmed.distributed.heartbeat import Heartbeat
 from jmed.errors import UserError
 from jmed.evaluation.inputs import localise
@@ -37,6 +38,7 @@ def finetune(config: FinetuneConfig) -> None:
     forbid_telemetry()
     if config.offline:
         forbid_network()
+    collect_seldom()
     from jmed.models.quiet import quiet_libraries
 
     quiet_libraries()

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data._internal.execution import streaming_executor_state
@@ -41,10 +40,11 @@ def stream(numbers: Sequence[int], task: Task, workers: Workers) -> Iterator[dic
     stop = Stop(task.work)
     stop.prepare()
     size, in_hand = _pace(len(numbers), workers.count)
-    answered = ray.data.from_arrow(_turns(numbers, size)).map_batches(
+    turns = _turns(numbers, size)
+    answered = ray.data.from_items(turns, override_num_blocks=len(turns)).map_batches(
         EvaluationWorker,
         fn_constructor_args=(task,),
-        batch_size=size,  # a block a call; with GPUs Ray insists on a number
+        batch_size=1,  # a turn a call; with GPUs Ray insists on a number
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=workers.count, max_tasks_in_flight_per_actor=in_hand),
         num_cpus=workers.reserved_cpus,
@@ -66,14 +66,14 @@ def _pace(batches: int, workers: int) -> tuple[int, int]:
     return max(1, min(MOST, size)), IN_HAND if size else 1
 
 
-def _turns(numbers: Sequence[int], size: int) -> list[pa.Table]:
-    """Blocks of what a worker is given at once: numbers of batches, and the rows of their requests, which it reads.
+def _turns(numbers: Sequence[int], size: int) -> list[dict[str, list[int]]]:
+    """Rows of what a worker is given at once: numbers of batches, and the rows of their requests, which it reads.
 
     (read_parquet makes one block of a small file, and starts a dozen processes for it.) A worker that dies in a turn
     leaves the batches that it has committed; whoever is given the turn again asks only the others.
     """
     rows = range(len(numbers))
     return [
-        pa.table({"batch": numbers[start : start + size], "row": rows[start : start + size]})
+        {"batch": list(numbers[start : start + size]), "row": list(rows[start : start + size])}
         for start in range(0, len(numbers), size)
     ]

@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from jmed.distributed.collection import collecting_seldom
 from jmed.distributed.stop import Stop
 from jmed.offline import forbid_network
 
@@ -17,15 +18,16 @@ def work(settings: dict[str, Any]) -> None:
     if settings["offline"]:
         forbid_network()  # before anything is imported that looks for it
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    import torch
-    from ray.train import get_context
-    from ray.train.torch import get_device
+    with collecting_seldom():
+        import torch
+        from ray.train import get_context
+        from ray.train.torch import get_device
 
-    from jmed.distributed.metrics import GpuMemory
-    from jmed.distributed.notes import EXAMINING, STARTED, worker_notepad
-    from jmed.models.quiet import quiet_libraries
+        from jmed.distributed.metrics import GpuMemory
+        from jmed.distributed.notes import EXAMINING, STARTED, worker_notepad
+        from jmed.models.quiet import quiet_libraries
 
-    job = pickle.loads(settings["job"])
+        job = pickle.loads(settings["job"])  # imports what the job is made of
     torch.set_num_threads(settings["threads"])
     quiet_libraries()
     note = worker_notepad(job.work, f"rank-{get_context().get_world_rank()}")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import ray
 
 from jmed.configuration.schema import ModelConfig
+from jmed.distributed.collection import collecting_seldom
 from jmed.distributed.metrics import EvaluationMetrics
 from jmed.distributed.notes import ANSWERING, LOADING, READY, worker_notepad
 from jmed.distributed.stop import Stop
@@ -78,11 +79,12 @@ class EvaluationWorker:
             raise GaveUp(f"{deaths} workers died while they loaded the model, and none could; is there memory for it?")
 
     def _load(self) -> Any:
-        import torch
+        with collecting_seldom():
+            import torch
 
-        from jmed.inference.engine import Engine
-        from jmed.models.loading import load_model
-        from jmed.models.quiet import quiet_libraries
+            from jmed.inference.engine import Engine
+            from jmed.models.loading import load_model
+            from jmed.models.quiet import quiet_libraries
 
         torch.set_num_threads(self.task.threads)
         quiet_libraries()
@@ -92,7 +94,11 @@ class EvaluationWorker:
 
     def __call__(self, batches: pa.Table) -> dict[str, list[int]]:
         try:
-            done = [self._answer(row["batch"], self._read(row["row"])) for row in batches.to_pylist()]
+            done = [
+                self._answer(batch, self._read(row))
+                for turn in batches.to_pylist()
+                for batch, row in zip(turn["batch"], turn["row"], strict=True)
+            ]
             return {"questions": [questions for questions, _ in done], "errors": [errors for _, errors in done]}
         except Exception as error:
             self.stop.report(error, KEPT)
