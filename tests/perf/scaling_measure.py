@@ -227,8 +227,8 @@ def _stream(size: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "batches.arrow"
         write_batches([batch] * STREAMED, REQUESTS, file)
-        blocks = [pa.table({"batch": [n], "row": [n]}) for n in range(STREAMED)]
-        answered = ray.data.from_arrow(blocks).map_batches(
+        turns = [{"batch": n, "row": n} for n in range(STREAMED)]
+        answered = ray.data.from_items(turns, override_num_blocks=STREAMED).map_batches(
             _Nothing, fn_constructor_args=(str(file),), batch_size=1, batch_format="pyarrow", num_cpus=1,
             compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
         )  # fmt: skip

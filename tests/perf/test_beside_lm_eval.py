@@ -21,8 +21,8 @@ from tests.unit.test_lm_eval import assert_equal_scores, harness_scores, load_ha
 
 COUNT = 60
 SHOTS, COUNT_WITH_SHOTS = 5, 10
-HARNESS_BATCHES = (1, 2, 8)  # its best is looked for on some questions, from short to long
-FEW = 6
+BEST_OF = 3  # times
+FEW = 6  # questions from short to long, on which its best batch is looked for
 GOALS = {"letters": 10, "options": 18}
 PARTS = {"letters": 1, "options": PAIRS}  # with `options` the harness takes a minute and a half for all questions
 Scores = dict[str, tuple[float, ...]]
@@ -51,10 +51,16 @@ def harness_answers(harness: Any, items: Sequence[Item], batch: int) -> Scores:
 
 
 def best_batch(harness: Peer, items: Sequence[Item]) -> int:
-    """The harness's fastest batch size."""
+    """The harness's fastest batch size: doubled for as long as that is faster."""
+
+    def taken(size: int) -> float:
+        return seconds(partial(harness.call, harness_answers, items, size))
+
     harness.call(harness_answers, items[:1], 1)
-    times = {size: seconds(partial(harness.call, harness_answers, items, size)) for size in HARNESS_BATCHES}
-    return min(times, key=lambda size: times[size])
+    best, least = 1, taken(1)
+    while best < len(items) and (doubled := taken(2 * best)) < least:
+        best, least = 2 * best, doubled
+    return best
 
 
 def time_parts(
@@ -94,7 +100,7 @@ def test_log_probabilities(
     jmed_scores(engine, items, config)
     ratios = time_parts(engine, harness, batch, items, config, PARTS[method])
     rate = matrix_rate()
-    own = min(seconds(lambda: jmed_scores(engine, items, config)) for _ in range(PAIRS))
+    own = min(seconds(lambda: jmed_scores(engine, items, config)) for _ in range(BEST_OF))
     share = needed(engine, [item.request for item in items]) / own / rate
     note = f"{len(items)} questions, {len(items) / own:.1f} a second, {share:.0%} of {rate / 1e9:.0f} GFLOP/s"
     table.append(Row(f"`{method}`", f"lm-eval, batch {batch}", tuple(ratios), GOALS[method], note=note))

@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 from jmed.evaluation.items import Item
 from jmed.inference.encoding import encode_prompt
 from jmed.inference.engine import Engine
+from jmed.inference.request import Answer
 from jmed.models.loading import LoadedModel
 from tests.perf.conftest import Row
 from tests.perf.kit import PAIRS, THREADS, build_model, engine_of, loaded_of, seconds
@@ -47,14 +48,13 @@ def compare(
 
     The plain way is slow: it answers another question in each pair.
     """
-    found = jmed_runs(engine, items, config)
-    ratios, own = [], []
+    ratios, own, found = [], [], dict[str, Answer]()
     for item in items[:: len(items) // PAIRS][:PAIRS]:
         said: list[str] = []
         theirs = seconds(lambda: said.append(peer.call(generate_one, item.request.prompt, new_tokens)))  # noqa: B023
+        own.append(seconds(lambda: found.update(jmed_runs(engine, items, config))) / len(items))
         plain = said[0].split("\n")[0].strip() if line else said[0]
         assert found[item.request.item_id].response == plain
-        own.append(seconds(lambda: jmed_runs(engine, items, config)) / len(items))
         ratios.append(theirs / own[-1])
     tokens = sum(answer.tokens_out for answer in found.values()) / len(found)
     return ratios, f"{1 / min(own):.1f} questions a second; {tokens:.0f} tokens an answer"

@@ -32,11 +32,10 @@ def test_a_step(sides: tuple[Ours, Peer], folder: Path, work: str, share: float,
     ours, trl = sides
     trl.call(set_adapter, {name: weight.detach().numpy() for name, weight in trained(ours.model).items()})
     batch = make_batch(ours.model.config.vocab_size, share)
-    losses = [(ours.step(batch), trl.call(Trl.step, batch)) for _ in range(2)]
-    for own, theirs in losses:
-        assert own == pytest.approx(theirs, rel=1e-4)
-    ratios, best = time_pairs(lambda: trl.call(Trl.step, batch), lambda: ours.step(batch))
-    note = f"{ROWS} x {WIDTH}: {ROWS * WIDTH / best:.0f} tokens/s; loss {losses[0][0]:.4f} on both sides"
+    own, theirs = list[float](), list[float]()  # losses, step after step
+    ratios, best = time_pairs(lambda: theirs.append(trl.call(Trl.step, batch)), lambda: own.append(ours.step(batch)))
+    assert own == pytest.approx(theirs, rel=1e-4)
+    note = f"{ROWS} x {WIDTH}: {ROWS * WIDTH / best:.0f} tokens/s; loss {own[0]:.4f} on both sides"
     table.append(Row(f"QLoRA step, {work}", "TRL's SFTTrainer", tuple(ratios), 1.5, note=note))
     peaks = [peak(side, folder, share) for side in ("jmed", "trl")]
     note = f"{peaks[0] / 2**30:.2f} and {peaks[1] / 2**30:.2f} GiB above the loaded model"

@@ -9,7 +9,7 @@ import pytest
 from tests.jobs.cluster import LocalCluster
 from tests.jobs.test_finetune import logged, slow_job, wait_for_step
 
-STEPS = 400  # more than are done before a second worker has come
+STEPS = 280  # more than are done before a second worker has come
 
 
 def test_workers_come_and_go(tmp_path: Path, tiny_model: Path, training_questions: Path) -> None:
