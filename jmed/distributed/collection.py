@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # New objects until Python looks. With its own 700, a sixth of the time in which torch and transformers are imported is
-# spent on looking, and a tenth of that of planning very many questions; neither leaves cycles behind.
+# spent on looking, and a tenth of that of planning very many questions; little is found.
 SELDOM = 100_000
 
 

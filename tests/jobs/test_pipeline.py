@@ -14,7 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 from ray.data._internal.execution import streaming_executor_state
+from ray.util.state import list_tasks
 
 from jmed.configuration.schema import ModelConfig
 from jmed.distributed import pipeline
@@ -95,6 +97,26 @@ def test_workers_do_not_wait_for_each_other(
     monkeypatch.setattr(pipeline, "LOOK", 1.0)
     waiting = idle_seconds(tmp_path / "waiting")
     assert ours < 0.75 * waiting, (ours, waiting)
+
+
+def test_ray_runs_no_task_of_its_own_before_the_workers(
+    tmp_path: Path, local_ray: LocalRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would need a process that has to start first; Ray makes some kinds of datasets by a task a block."""
+    monkeypatch.setattr(pipeline, "EvaluationWorker", SleepingWorker)
+    before, calls = tasks("NORMAL_TASK"), tasks("ACTOR_TASK")
+    run(tmp_path, [0.0] * 4)
+    deadline = time.monotonic() + 60
+    while len(asked := {name for name in tasks("ACTOR_TASK") - calls if "MapWorker" in name[1]}) < 4:
+        assert time.monotonic() < deadline, asked  # Ray tells of tasks a second or two later
+        time.sleep(0.5)
+    assert tasks("NORMAL_TASK") == before
+
+
+def tasks(kind: str) -> set[tuple[str, str]]:
+    """Ids and names of all that Ray has run for this process."""
+    filters = [("type", "=", kind), ("job_id", "=", ray.get_runtime_context().get_job_id())]
+    return {(task.task_id, task.name) for task in list_tasks(filters=filters, limit=10_000)}
 
 
 def idle_seconds(folder: Path) -> float:
