@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jmed.distributed.collection import collecting_seldom
+from jmed.distributed.collection import without_collection
 from jmed.distributed.stop import Stop
 from jmed.offline import forbid_network
 
@@ -18,7 +18,7 @@ def work(settings: dict[str, Any]) -> None:
     if settings["offline"]:
         forbid_network()  # before anything is imported that looks for it
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    with collecting_seldom():
+    with without_collection():
         import torch
         from ray.train import get_context
         from ray.train.torch import get_device

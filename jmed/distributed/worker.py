@@ -10,7 +10,7 @@ import pyarrow as pa
 import ray
 
 from jmed.configuration.schema import ModelConfig
-from jmed.distributed.collection import collecting_seldom
+from jmed.distributed.collection import without_collection
 from jmed.distributed.metrics import EvaluationMetrics
 from jmed.distributed.notes import ANSWERING, LOADING, READY, worker_notepad
 from jmed.distributed.stop import Stop
@@ -79,7 +79,7 @@ class EvaluationWorker:
             raise GaveUp(f"{deaths} workers died while they loaded the model, and none could; is there memory for it?")
 
     def _load(self) -> Any:
-        with collecting_seldom():
+        with without_collection():
             import torch
 
             from jmed.inference.engine import Engine

@@ -1,21 +1,30 @@
-"""How often Python looks for unused cycles."""
+"""When Python looks for unused cycles."""
 
 import gc
 
 import pytest
 
-from jmed.distributed.collection import SELDOM, collecting_seldom
+from jmed.distributed.collection import without_collection
 
 
-def test_python_looks_seldom_and_then_as_before() -> None:
-    before = gc.get_threshold()
-    with collecting_seldom():
-        assert gc.get_threshold()[0] == SELDOM
-    assert gc.get_threshold() == before
+def test_python_does_not_look_and_then_does_again() -> None:
+    assert gc.isenabled()
+    with without_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
-def test_python_looks_as_before_where_an_import_failed() -> None:
-    before = gc.get_threshold()
-    with pytest.raises(ImportError), collecting_seldom():
+def test_python_looks_again_where_an_import_failed() -> None:
+    with pytest.raises(ImportError), without_collection():
         __import__("jmed.there_is_no_such_module")
-    assert gc.get_threshold() == before
+    assert gc.isenabled()
+
+
+def test_who_does_not_look_anyway_is_left_alone() -> None:
+    gc.disable()
+    try:
+        with without_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
