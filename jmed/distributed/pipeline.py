@@ -66,14 +66,11 @@ def _pace(batches: int, workers: int) -> tuple[int, int]:
     return max(1, min(MOST, size)), IN_HAND if size else 1
 
 
-def _turns(numbers: Sequence[int], size: int) -> list[dict[str, list[int]]]:
-    """Rows of what a worker is given at once: numbers of batches, and the rows of their requests, which it reads.
+def _turns(numbers: Sequence[int], size: int) -> list[dict[str, Any]]:
+    """Rows of what a worker is given at once: numbers of batches, and the row of the first one's requests.
 
     (read_parquet makes one block of a small file, and starts a dozen processes for it.) A worker that dies in a turn
     leaves the batches that it has committed; whoever is given the turn again asks only the others.
     """
-    rows = range(len(numbers))
-    return [
-        {"batch": list(numbers[start : start + size]), "row": list(rows[start : start + size])}
-        for start in range(0, len(numbers), size)
-    ]
+    starts = range(0, len(numbers), size)
+    return [{"batches": list(numbers[start : start + size]), "row": start} for start in starts]

@@ -46,7 +46,7 @@ class Task:
 
 
 class EvaluationWorker:
-    """Called by Ray Data with rows that are batches; what it returns is only the bookkeeping.
+    """Called by Ray Data with rows that are turns; what it returns is only the bookkeeping.
 
     The answers go straight into the run folder, whole or not at all, under the number of the batch. A batch that
     comes again, because a worker died or an acknowledgement was lost, is not asked again if its file is there; if it
@@ -92,12 +92,12 @@ class EvaluationWorker:
         loaded = load_model(find_here(self.task.source, self.task.config, self.task.offline))
         return Engine(loaded, int(budget) if budget else None)
 
-    def __call__(self, batches: pa.Table) -> dict[str, list[int]]:
+    def __call__(self, turns: pa.Table) -> dict[str, list[int]]:
         try:
             done = [
                 self._answer(batch, self._read(row))
-                for turn in batches.to_pylist()
-                for batch, row in zip(turn["batch"], turn["row"], strict=True)
+                for turn in turns.to_pylist()
+                for row, batch in enumerate(turn["batches"], turn["row"])
             ]
             return {"questions": [questions for questions, _ in done], "errors": [errors for _, errors in done]}
         except Exception as error:

@@ -152,9 +152,9 @@ def test_a_worker_is_given_more_at_once_where_that_is_little_beside_the_whole(
 ) -> None:
     assert pipeline._pace(batches, workers) == (size, in_hand)
     turns = pipeline._turns(range(batches), size)
-    assert {len(turn["batch"]) for turn in turns[:-1]} == {size}
-    assert [batch for turn in turns for batch in turn["batch"]] == list(range(batches))
-    assert [row for turn in turns for row in turn["row"]] == list(range(batches))
+    assert {len(turn["batches"]) for turn in turns[:-1]} == {size}
+    assert [batch for turn in turns for batch in turn["batches"]] == list(range(batches))
+    assert [row for turn in turns for row, _ in enumerate(turn["batches"], turn["row"])] == list(range(batches))
 
 
 SEEN = """
