@@ -104,19 +104,19 @@ def test_ray_runs_no_task_of_its_own_before_the_workers(
 ) -> None:
     """Each would need a process that has to start first; Ray makes some kinds of datasets by a task a block."""
     monkeypatch.setattr(pipeline, "EvaluationWorker", SleepingWorker)
-    before, calls = tasks("NORMAL_TASK"), tasks("ACTOR_TASK")
+    before, calls = tasks(local_ray, "NORMAL_TASK"), tasks(local_ray, "ACTOR_TASK")
     run(tmp_path, [0.0] * 4)
     deadline = time.monotonic() + 60
-    while len(asked := {name for name in tasks("ACTOR_TASK") - calls if "MapWorker" in name[1]}) < 4:
+    while len(asked := {name for name in tasks(local_ray, "ACTOR_TASK") - calls if "MapWorker" in name[1]}) < 4:
         assert time.monotonic() < deadline, asked  # Ray tells of tasks a second or two later
         time.sleep(0.5)
-    assert tasks("NORMAL_TASK") == before
+    assert tasks(local_ray, "NORMAL_TASK") == before
 
 
-def tasks(kind: str) -> set[tuple[str, str]]:
-    """Ids and names of all that Ray has run for this process."""
+def tasks(there: LocalRay, kind: str) -> set[tuple[str, str]]:
+    """Ids and names of all that Ray has run for this process; without an address Ray refuses beside another cluster."""
     filters = [("type", "=", kind), ("job_id", "=", ray.get_runtime_context().get_job_id())]
-    return {(task.task_id, task.name) for task in list_tasks(filters=filters, limit=10_000)}
+    return {(task.task_id, task.name) for task in list_tasks(there.dashboard, filters=filters, limit=10_000)}
 
 
 def idle_seconds(folder: Path) -> float:
