@@ -39,9 +39,6 @@ def finetune(config: FinetuneConfig) -> None:
     if config.offline:
         forbid_network()
     collect_seldom()
-    from jmed.models.quiet import quiet_libraries
-
-    quiet_libraries()
     quantized = config.model.model_copy(update={"quantization": config.quantization})
     config = config.model_copy(update={"model": quantized})
     config = localise(config)
@@ -95,12 +92,14 @@ def _train(config: FinetuneConfig, source: ModelSource, folder: RunFolder, resul
 def _prepare(config: FinetuneConfig, source: ModelSource, work: Path) -> Prepared:
     """Check everything that can be checked without workers, and write the token table."""
     from jmed.models.loading import context_length, load_tokenizer
+    from jmed.models.quiet import quiet_libraries
     from jmed.training.exam import plan_exam
     from jmed.training.model import check_adapter
     from jmed.training.prepare import prepare
     from jmed.training.schedule import Schedule
     from jmed.training.table import TokenTable
 
+    quiet_libraries()
     check_adapter(source, config)
     tokenizer, longest = load_tokenizer(source), context_length(source)
     if config.sequence_length > longest:

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 
 from jmed.errors import UserError
 from jmed.training.backend import Backend
+from jmed.training.files import STATE
 from jmed.training.group import agree
 
-STATE = "state.json"
 KEPT = 2  # checkpoints; the one before the last stays in case a disk loses the last
 
 

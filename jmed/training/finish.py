@@ -13,8 +13,7 @@ from jmed.report.learning import print_learning
 from jmed.runs.card import Card, Contamination, Data, Exam, Origin, Prompt, read_lineage, write_card
 from jmed.runs.folder import RunFolder, versions
 from jmed.runs.hashes import sha256_file
-from jmed.training.checkpoints import STATE
-from jmed.training.files import BEST, EXAM_LOG, RESULT, TRAIN_LOG
+from jmed.training.files import BEST, EXAM_LOG, RESULT, STATE, TRAIN_LOG
 from jmed.training.identity import source_files, template_hashes
 from jmed.training.log import read_log
 

@@ -14,10 +14,10 @@ from jmed.errors import GaveUp, UserError
 from jmed.runs.files import write_text
 from jmed.training.backend import Backend
 from jmed.training.batch import make_batch
-from jmed.training.checkpoints import STATE, Checkpoints, write_together
+from jmed.training.checkpoints import Checkpoints, write_together
 from jmed.training.exam import Exam, mean_accuracy
 from jmed.training.fence import Fence
-from jmed.training.files import BEST, CHECKPOINTS
+from jmed.training.files import BEST, CHECKPOINTS, STATE
 from jmed.training.group import agree, gather
 from jmed.training.notice import Notices, Stopped, Wish
 from jmed.training.records import Records

@@ -151,6 +151,28 @@ def test_importing_jmed_and_its_configuration_loads_neither_torch_nor_ray() -> N
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    ("job", "more"),
+    [
+        ("evaluate", ["--benchmarks", '["mini"]']),
+        ("finetune", ["--stage", "instruct", "--data", '[{"benchmark": "mini"}]']),
+    ],
+)
+def test_a_model_that_is_not_there_is_told_before_torch_and_ray_are_imported(
+    tmp_path: Path, job: str, more: list[str]
+) -> None:
+    """That takes seconds."""
+    code = (
+        "import runpy, sys\n"
+        f"try: runpy.run_path('jobs/{job}.py', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code, {'torch', 'ray'} & set(sys.modules))"
+    )
+    keys = ["--model.path", str(tmp_path / "nowhere"), "--output_dir", str(tmp_path / "run"), *more]
+    done = subprocess.run([sys.executable, "-c", code, *keys], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "model.path: no folder" in done.stderr
+    assert done.stdout.strip() == "2 set()"
+
+
 @pytest.mark.parametrize(("output_dir", "status"), [("runs/lost", 2), ("/runs/kept", 0), ("~/kept", 0)])
 @pytest.mark.parametrize("submitted", [True, False])
 def test_a_submitted_job_must_not_write_into_its_copy_of_the_folder(

@@ -15,9 +15,9 @@ from jmed.errors import UserError
 from jmed.models import writing
 from jmed.models.source import find_model, fingerprint, stored_dtype
 from jmed.training.backend import Backend
-from jmed.training.checkpoints import STATE, write_together
+from jmed.training.checkpoints import write_together
 from jmed.training.fence import Fence
-from jmed.training.files import BEST, RESULT
+from jmed.training.files import BEST, RESULT, STATE
 from jmed.training.loop import Loop
 from jmed.training.model import load_learner
 from jmed.training.run import Job, _leave_result, make_backend
