@@ -104,11 +104,14 @@ class LocalCluster:
             node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start_head(self, cpus: int = 1) -> Node:
-        """A head, or a new one at the same address after the last was killed."""
+    def start_head(self, cpus: int = 1, submit: bool = True) -> Node:
+        """A head, or a new one at the same address after the last was killed.
+
+        `submit`: jobs are submitted to it, for which it starts ten more processes.
+        """
         self.head = self._start(
             cpus, set(), "--head", "--port", str(self.port), "--dashboard-host", "127.0.0.1", "--dashboard-port",
-            str(self.dashboard_port), "--temp-dir", str(self.folder), "--include-dashboard", "true",
+            str(self.dashboard_port), "--temp-dir", str(self.folder), "--include-dashboard", str(submit).lower(),
             "--ray-client-server-port", str(free_port()),
         )  # fmt: skip
         return self.head
@@ -139,7 +142,7 @@ class LocalCluster:
             [
                 RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", str(cpus),
                 "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats", "--min-worker-port", "0",
-                "--max-worker-port", "0", *ports, *arguments,
+                "--max-worker-port", "0", "--include-log-monitor", "false", *ports, *arguments,
             ],
             stdout=stream, stderr=stream, env={**self.environment, **(environment or {})}, start_new_session=True,
         )  # fmt: skip

@@ -28,9 +28,9 @@ class LocalRay:
     dashboard: str  # for ray job submit
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def local_ray() -> Iterator[LocalRay]:
-    """A Ray with two CPUs, its own temporary folder, gone after the tests."""
+    """A Ray with two CPUs, its own temporary folder, gone after the tests of this folder: idle, too, it costs time."""
     import ray
 
     folder = tempfile.mkdtemp(prefix="jmed-ray-")  # short: Ray puts sockets there, whose paths have a limit
@@ -52,7 +52,7 @@ def local_ray() -> Iterator[LocalRay]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[LocalCluster]:
     """A head and two nodes with one CPU each and a token; the second node calls itself a small GPU."""
     with LocalCluster() as started:
@@ -62,7 +62,7 @@ def cluster() -> Iterator[LocalCluster]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_address(local_ray: LocalRay) -> str:
     return local_ray.address
 

@@ -2,7 +2,8 @@
 
 What is changed, and why: evaluations get `--limit 2 --max_new_tokens 8` and Ray's address, so that they end in seconds,
 and trainings two steps instead of their epochs;
-the paper's templates and the benchmark files are the real ones beside the project; /shared becomes a temporary folder.
+the paper's templates and the benchmark files are the real ones beside the project.
+What is submitted to a cluster is run in `clusters/test_submit.py`.
 """
 
 import os
@@ -14,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.jobs.cluster import LocalCluster
 from tests.jobs.conftest import LocalRay
 
 READMES = ("README.md", "README.ja.md")
@@ -54,8 +54,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data_root: Path, paper_prom
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     adapter = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     adapter.save_pretrained(folder / "models" / "my-adapter")
-    (folder / "shared" / "models").mkdir(parents=True)
-    (folder / "shared" / "models" / "my-model").symlink_to(tiny_model)
     subprocess.run([sys.executable, "-m", "jmed.models.tiny", "--output_dir", "runs/demo/tiny"], cwd=folder, check=True)
     return folder
 
@@ -72,18 +70,16 @@ def test_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
-@pytest.mark.parametrize("number", [n for n, block in enumerate(commands("README.md")) if "make " not in block])
-def test_commands_run(number: int, folder: Path, local_ray: LocalRay, request: pytest.FixtureRequest) -> None:
-    block = shortened(commands("README.md")[number]).replace("/shared/", f"{folder}/shared/")
-    if "ray job submit" in block:
-        cluster: LocalCluster = request.getfixturevalue("cluster")
-        block, environment = block.replace("http://127.0.0.1:8265", cluster.dashboard), cluster.environment
-    else:
-        environment = {**os.environ, "RAY_ADDRESS": local_ray.address}
+COMMANDS = {n: block for n, block in enumerate(commands("README.md")) if not re.search("make |job submit", block)}
+
+
+@pytest.mark.parametrize("number", COMMANDS)
+def test_commands_run(number: int, folder: Path, local_ray: LocalRay) -> None:
+    block = shortened(COMMANDS[number])
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
-        cwd=ROOT if "ray job submit" in block else folder,
-        env=environment, capture_output=True, text=True, timeout=900, check=False,
+        cwd=folder, env={**os.environ, "RAY_ADDRESS": local_ray.address}, capture_output=True, text=True, timeout=900,
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     if "score.py" in block:

@@ -22,7 +22,7 @@ SHORT = {"evaluate": ("--limit", "30"), "finetune": ("--steps", "40")}
 def campaign(tmp_path: Path, tiny_model: Path, training_questions: Path) -> Iterator[Campaign]:
     disk = small_disk(tmp_path / "disk")
     with LocalCluster() as cluster:
-        cluster.start_head()
+        cluster.start_head(submit=False)
         for _ in range(2):
             cluster.add_node()
         seed = int(time.time())

@@ -119,7 +119,7 @@ def test_a_machine_that_is_lost_for_good_leaves_the_rest_to_the_others(
     that is lost. Ray keeps its batches until the other worker has done its own, and then starts it in that one's place.
     """
     with LocalCluster() as two:
-        two.start_head()
+        two.start_head(submit=False)
         nodes = [two.add_node(gpus=1), two.add_node(gpus=1)]
         both = ["--workers.count", "2", "--workers.gpus", "1"]
         job = two.start_job(*evaluation(tiny_model, tmp_path / "run", *both))
@@ -152,7 +152,7 @@ def test_clocks_that_differ_change_nothing(
 ) -> None:
     """One machine lives in tomorrow, one in yesterday."""
     with LocalCluster() as apart:
-        apart.start_head()
+        apart.start_head(submit=False)
         for shift in (86400, -86400):
             apart.add_node(LD_PRELOAD=str(wrong_clock), CLOCK_SHIFT=str(shift))
         job = apart.start_job(*evaluation(tiny_model, tmp_path / "run", "--workers.count", "2"))

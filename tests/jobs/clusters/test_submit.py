@@ -10,6 +10,7 @@ import pytest
 
 from tests.jobs.cluster import RAY, LocalCluster
 from tests.jobs.test_finetune import logged, wait_for_step
+from tests.jobs.test_readme import commands, shortened
 
 
 def evaluation(model: Path, output_dir: str, *more: str) -> list[str]:
@@ -42,6 +43,16 @@ def test_both_jobs_are_submitted_followed_and_leave_their_results(
     described = (tmp_path / "out" / "run.yaml").read_text("utf-8")
     assert "nodes: 3" in described
     assert cluster.token not in described + done.stdout + done.stderr
+
+
+def test_the_readme_s_command_runs(tmp_path: Path, cluster: LocalCluster, tiny_model: Path) -> None:
+    """As it stands, but for the cluster's address, the folder /shared and two questions instead of all."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "my-model").symlink_to(tiny_model)
+    (block,) = (block for block in commands("README.md") if "job submit" in block)
+    block = shortened(block).replace("/shared", str(tmp_path)).replace("http://127.0.0.1:8265", cluster.dashboard)
+    done = cluster.run("bash", "-euo", "pipefail", "-c", block)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("token", [None, "f" * 64])
@@ -110,7 +121,7 @@ def test_workers_run_only_where_the_labels_say(tmp_path: Path, cluster: LocalClu
 
 def test_a_job_waits_for_machines_that_are_still_to_come(tiny_model: Path, tmp_path: Path) -> None:
     with LocalCluster() as growing:
-        growing.start_head(cpus=1)
+        growing.start_head(submit=False)
         more = ["--workers.count", "2", "--workers.wait_seconds", "120"]
         job = growing.start_job(*evaluation(tiny_model, str(tmp_path / "out"), *more))
         time.sleep(6)

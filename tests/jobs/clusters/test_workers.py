@@ -20,7 +20,7 @@ def test_workers_come_and_go(tmp_path: Path, tiny_model: Path, training_question
         return [*slow_job(tmp_path / name, tiny_model, training_questions)[1:], "--steps", str(STEPS), *more]
 
     with LocalCluster() as cluster:
-        cluster.start_head(cpus=1)
+        cluster.start_head(submit=False)
         alone = cluster.start_job(*job("alone", "--workers.count", "1"))
         assert alone.wait(840) == 0, alone.communicate()
         several = ["--workers.count", "[1, 2]", "--workers.resize_seconds", "4", "--checkpoint.every_steps", "4"]
