@@ -62,7 +62,7 @@ def preflight(
 ) -> Preflight:
     """Ask the machines and judge every place where a worker may come to run."""
     written = sum(file.stat().st_size for file in output_dir.rglob("*") if file.is_file())
-    return judge(config, source, longest, workers, survey(output_dir), written)
+    return judge(config, source, longest, workers, survey(output_dir, workers.gpus > 0), written)
 
 
 def judge(

@@ -1,7 +1,7 @@
-"""What each machine of the cluster is: GPUs, memory, disk, and what its torch can run on them."""
+"""What each machine of the cluster is: memory and disk, and GPUs and what its torch can run on them."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jmed.errors import UserError
 
-ANSWER_SECONDS = 60  # a machine that starts its first worker imports torch
+ANSWER_SECONDS = 60  # a machine starts a process for it, which imports torch where GPUs are looked for
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -31,13 +31,14 @@ class Machine:
     cpus: int
     memory: int  # host memory that is available now
     disk: int  # free where output_dir lies
-    gpus: tuple[Gpu, ...]
-    architectures: tuple[str, ...]  # that its torch build has code for: sm_75, …
-    torch: str
+    # Where they are looked for:
+    gpus: tuple[Gpu, ...] = ()
+    architectures: tuple[str, ...] = ()  # that its torch build has code for: sm_75, …
+    torch: str = ""  # version
 
 
-def survey(output_dir: Path) -> list[Machine]:
-    """Ask every node; UserError names those that do not answer."""
+def survey(output_dir: Path, gpus: bool) -> list[Machine]:
+    """Ask every node, also for its `gpus` if workers shall use them; UserError names those that do not answer."""
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     # One call a process: it holds a CUDA context on every GPU, which must be gone when training begins.
     look = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(look_around)
@@ -45,7 +46,7 @@ def survey(output_dir: Path) -> list[Machine]:
     for node in nodes:
         place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         address, cpus = node["NodeManagerAddress"], int(node["Resources"]["CPU"])
-        asked[look.options(scheduling_strategy=place).remote(address, output_dir, cpus)] = address
+        asked[look.options(scheduling_strategy=place).remote(address, output_dir, cpus, gpus)] = address
     _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
     for task in silent:
         ray.cancel(task, force=True)
@@ -66,21 +67,18 @@ def _lost(addresses: list[str], why: str) -> UserError:
     return UserError(f"workers: {', '.join(addresses)} {why}; look at the machine, or take it out of the cluster")
 
 
-def look_around(address: str, output_dir: Path, cpus: int) -> Machine:
+def look_around(address: str, output_dir: Path, cpus: int, gpus: bool) -> Machine:
     """Runs on the machine itself. The GPUs are looked at without reserving one: nothing is computed on them."""
+    there = next(folder for folder in (output_dir, *output_dir.parents) if folder.exists())
+    machine = Machine(address, cpus, available_memory(), shutil.disk_usage(there).free)
+    return _with_gpus(machine) if gpus else machine
+
+
+def _with_gpus(machine: Machine) -> Machine:
     import torch
 
-    there = next(folder for folder in (output_dir, *output_dir.parents) if folder.exists())
-    gpus = [_gpu(number) for number in range(torch.cuda.device_count())]
-    return Machine(
-        node=address,
-        cpus=cpus,
-        memory=available_memory(),
-        disk=shutil.disk_usage(there).free,
-        gpus=tuple(gpus),
-        architectures=tuple(torch.cuda.get_arch_list()),
-        torch=torch.__version__,
-    )
+    found = tuple(_gpu(number) for number in range(torch.cuda.device_count()))
+    return replace(machine, gpus=found, architectures=tuple(torch.cuda.get_arch_list()), torch=torch.__version__)
 
 
 def _gpu(number: int) -> Gpu:
