@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,3 +117,8 @@ def _worker(rank: int, workers: int, meeting: str, work: Callable[..., None], ar
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers)
     work(*arguments)
     dist.destroy_process_group()
+    # What still refers to the group (DeepSpeed does) keeps gloo's threads alive, and one that needs Python's lock while
+    # the interpreter ends takes the process down (SIGABRT, seen once; pytorch/pytorch#179291). All work is done here.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
