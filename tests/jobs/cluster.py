@@ -104,43 +104,44 @@ class LocalCluster:
             node.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start_head(self, cpus: int = 1, submit: bool = True) -> Node:
+    def start_head(self, submit: bool = True) -> Node:
         """A head, or a new one at the same address after the last was killed.
 
         `submit`: jobs are submitted to it, for which it starts ten more processes.
         """
         self.head = self._start(
-            cpus, set(), "--head", "--port", str(self.port), "--dashboard-host", "127.0.0.1", "--dashboard-port",
+            set(), "--head", "--port", str(self.port), "--dashboard-host", "127.0.0.1", "--dashboard-port",
             str(self.dashboard_port), "--temp-dir", str(self.folder), "--include-dashboard", str(submit).lower(),
             "--ray-client-server-port", str(free_port()),
         )  # fmt: skip
         return self.head
 
-    def add_node(self, cpus: int = 1, labels: str | None = None, gpus: int = 0, **environment: str) -> Node:
+    def add_node(self, labels: str | None = None, gpus: int = 0, **environment: str) -> Node:
         """Wait for it: two that start at once on one machine take each other's registration (Ray 2.60)."""
         more = [*(["--labels", labels] if labels else []), *(["--num-gpus", str(gpus)] if gpus else [])]
         there = set(self.alive())
-        self.nodes.append(self._start(cpus, there, "--address", self.address, *more, environment=environment))
+        self.nodes.append(self._start(there, "--address", self.address, *more, environment=environment))
         return self.nodes[-1]
 
-    def _start(self, cpus: int, there: set[str], *arguments: str, environment: dict[str, str] | None = None) -> Node:
+    def _start(self, there: set[str], *arguments: str, environment: dict[str, str] | None = None) -> Node:
         """Start a node that is not among `there`; again if Ray gives up, as it does after 30 s on a busy machine."""
         for _ in range(TRIES):
             log = self.folder / f"start-{time.monotonic_ns()}.log"
-            process = self._spawn(log, cpus, *arguments, environment=environment)
+            process = self._spawn(log, *arguments, environment=environment)
             while process.poll() is None:
                 if STARTED in log.read_text(errors="replace") and (new := set(self.alive()) - there):
                     return Node(process, new.pop())
                 time.sleep(0.2)
         raise AssertionError(f"the node does not come: {self._logs()}")
 
-    def _spawn(self, log: Path, cpus: int, *arguments: str, environment: dict[str, str] | None) -> Process:
+    def _spawn(self, log: Path, *arguments: str, environment: dict[str, str] | None) -> Process:
         names = ("dashboard-agent-listen-port", "metrics-export-port", "runtime-env-agent-port")
         ports = [f"--{name}={port}" for name, port in zip(names, free_ports(len(names)), strict=True)]
         stream = log.open("wb")
+        # Log monitors send what workers print to drivers, which jmed does not ask for; each looks ten times a second.
         return subprocess.Popen(
             [
-                RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", str(cpus),
+                RAY, "start", "--block", "--node-ip-address", "127.0.0.1", "--num-cpus", "1",
                 "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats", "--min-worker-port", "0",
                 "--max-worker-port", "0", "--include-log-monitor", "false", *ports, *arguments,
             ],
